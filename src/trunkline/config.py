@@ -1,0 +1,189 @@
+"""The settings of a relay: composed of each family's own, from a file and the environment, checked as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from trunkline.connect.secrets import is_literal
+from trunkline.core.errors import Fault, SettingsError, nearest
+from trunkline.endpoints.settings import KeySettings, ServerSettings
+from trunkline.stores.base import StoreSettings
+from trunkline.upstreams import UpstreamSettings
+
+PREFIX: Final = "TRUNKLINE__"
+UpstreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+
+
+class Settings(BaseModel):
+    """Everything a relay can be told. Made by `load`, or from a mapping of the same shape as the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    server: ServerSettings = ServerSettings()
+    keys: tuple[KeySettings, ...] = ()
+    store: StoreSettings = StoreSettings()
+    upstreams: dict[UpstreamName, UpstreamSettings] = Field(min_length=1)
+    default_upstream: str | None = Field(default=None, description="Who is asked where a request names nobody.")
+
+    @property
+    def sole_upstream(self) -> str | None:
+        """Who is asked where a request names nobody: `default_upstream`, or the only one there is."""
+        return self.default_upstream or (next(iter(self.upstreams)) if len(self.upstreams) == 1 else None)
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Settings:
+        name = self.default_upstream
+        if name is not None and name not in self.upstreams:
+            raise ValueError(f"default_upstream: there is no upstream {name!r}.{nearest(name, self.upstreams)}")
+        return self
+
+
+def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """Read the settings; return them and the warnings about them. Raises `SettingsError`.
+
+    `path`, else `$TRUNKLINE_CONFIG`, else `./trunkline.toml`; without any of them, presets from the environment.
+    """
+    env = os.environ if env is None else env
+    table = _read(path, env)
+    faults = _override(table, env)
+    settings = parse(table, faults)
+    warnings = [
+        f"{name}: the secret stands in the settings; write env:NAME or file:PATH instead"
+        for name in _literal_secrets(table)
+    ]
+    warnings += [f"upstreams.{name}: no guard screens its answers" for name in settings.upstreams]
+    return settings, warnings
+
+
+def parse(table: Mapping[str, Any], faults: list[Fault] | None = None) -> Settings:
+    """Check a table of settings. Raises `SettingsError` with every fault, those in `faults` first."""
+    faults = list(faults or ())
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as error:
+        faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
+        raise SettingsError(faults) from None
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
+    if path is None and env.get("TRUNKLINE_CONFIG"):
+        path = Path(env["TRUNKLINE_CONFIG"])
+    if path is None and Path("trunkline.toml").exists():
+        path = Path("trunkline.toml")
+    if path is None:
+        return _from_environment(env)
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError([Fault(str(path), f"cannot be read: {error.strerror}")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([Fault(str(path), f"is not TOML: {error}")]) from None
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """Make one upstream per preset whose variables are set, named as the preset."""
+    upstreams: dict[str, Any] = {}
+    if env.get("OPENAI_API_KEY") or env.get("OPENAI_BASE_URL"):
+        openai = {
+            "preset": "openai",
+            "base_url": env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
+            "model": env.get("OPENAI_MODEL") or "gpt-4o-mini",
+        }
+        if env.get("OPENAI_API_KEY"):
+            openai["api_key"] = "env:OPENAI_API_KEY"
+        upstreams["openai"] = openai
+    if not upstreams and not any(name.startswith(f"{PREFIX}UPSTREAMS__") for name in env):
+        detail = (
+            "there is none. Write a trunkline.toml (see the README), name one with --config, "
+            "or set OPENAI_API_KEY or OPENAI_BASE_URL"
+        )
+        raise SettingsError([Fault("settings", detail)])
+    return {"upstreams": upstreams}
+
+
+def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:
+    """Lay `TRUNKLINE__SECTION__KEY` over the table; return the faults of those that fit nowhere."""
+    faults = []
+    values = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+    if env.get("WS_PORT"):
+        values = {f"{PREFIX}SERVER__PORT": env["WS_PORT"], **values}
+    for name, value in sorted(values.items()):
+        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+        place: Any = table
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict) and key:
+            place[key] = value
+        else:
+            faults.append(Fault(name, "there is no such section to override"))
+    return faults
+
+
+def _literal_secrets(table: Mapping[str, Any]) -> list[str]:
+    upstreams = table.get("upstreams", {})
+    return [f"upstreams.{name}.api_key" for name, u in upstreams.items() if is_literal(u.get("api_key"))]
+
+
+# Faults in words
+
+
+def _fault(error: ErrorDetails) -> Fault:
+    """Put one of pydantic's findings into words for the person who wrote the file; a secret's value is never quoted."""
+    location = tuple(part for part in error["loc"] if part != "[key]")
+    pointer = ".".join(str(part) for part in location) or "settings"
+    kind, context = error["type"], error.get("ctx", {})
+    given = error.get("input")
+    if kind == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        return Fault(pointer, f"unknown key.{nearest(str(location[-1]), known)} Known: {', '.join(known)}.")
+    if kind == "missing":
+        return Fault(pointer, "is required and missing")
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        return Fault(pointer, f"got {given!r}, expected {context.get('expected')}.{nearest(str(given), words)}")
+    if kind == "value_error":
+        return Fault(pointer, str(context.get("error", error["msg"])))
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    shown = "" if _is_secret(location) or isinstance(given, dict | list) else f"got {given!r}: "
+    return Fault(pointer, f"{shown}{message}")
+
+
+def _is_secret(location: tuple[Any, ...]) -> bool:
+    return any(word in str(location[-1]) for word in ("key", "secret", "sha256")) if location else False
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """Return the keys that a section may have, by walking the models along a location."""
+    model: Any = Settings
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = _section_type(model.model_fields[str(part)].annotation)
+        # Where the part is no field, it is a free name in a table of sections, whose type stays the same.
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _section_type(annotation: Any) -> Any:
+    """Return the model inside `dict[str, Model]`, `tuple[Model, ...]`, `Model | None` or `Model`."""
+    origin = typing.get_origin(annotation)
+    if origin in (dict, tuple, list, types.UnionType, typing.Union):
+        for inner in typing.get_args(annotation):
+            found = _section_type(inner)
+            if isinstance(found, type) and issubclass(found, BaseModel):
+                return found
+    return annotation

@@ -1,0 +1,1 @@
+"""How the relay talks to platforms: TLS, credentials, plain calls."""

@@ -1,0 +1,130 @@
+"""The facts of a turn: frozen, tagged, and the same in memory, in the log and on the native wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from trunkline.core.errors import Outcome
+
+Channel = Literal["answer", "reasoning", "refusal", "relay"]
+"""Which text a delta belongs to; `relay` is our own fallback or filler text, never part of the answer."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type", omit_defaults=True):
+    """One fact of a turn. Fields keep their wire names; what has its default value is left out of the JSON."""
+
+
+class Started(Event, frozen=True, tag="started", kw_only=True):
+    """The turn exists. It names who asked whom for what, and holds no text of any message."""
+
+    turn: str
+    principal: str
+    upstream: str
+    model: str
+    created_at: str
+    endpoint: str
+    conversation_id: str = ""
+    session_id: str = ""
+    dialog_id: str = ""
+    prompt_id: str = ""
+    language: str = ""
+    prompt_tokens: int = 0
+
+
+class Delta(Event, frozen=True, tag="delta"):
+    """A piece of released text. The text of a turn is the concatenation of its deltas of one choice and channel."""
+
+    text: str
+    choice: int
+    channel: Channel = "answer"
+
+
+class ToolCall(Event, frozen=True, tag="tool_call"):
+    """A piece of a tool call in the platform's order; `arguments` is a piece of a JSON text."""
+
+    choice: int
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class Guarded(Event, frozen=True, tag="guarded"):
+    """A guard acted. `start` and `end` count characters of its input, `offset` and `length` of its output."""
+
+    rule: str
+    action: str
+    start: int
+    end: int
+    offset: int
+    length: int
+    digest: str = ""
+
+
+class Usage(Event, frozen=True, tag="usage"):
+    """Tokens of the prompt and of the answer, and who counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    counted_by: Literal["platform", "relay"]
+
+
+class Notice(Event, frozen=True, tag="notice"):
+    """Something a reader may want to know and need not act on; `detail` is never a piece of an answer or a prompt."""
+
+    kind: str
+    detail: str = ""
+
+
+class Ended(Event, frozen=True, tag="ended"):
+    """The last event of every turn. `reason` is a code of `trunkline.core.errors.REASONS`.
+
+    `finish_reason` is one of `stop`, `length`, `tool_calls`, `content_filter`, or empty where the platform gave none;
+    `finish_reasons` names one for each choice where there are several. `detail` holds the platform's own words about
+    an error, screened and cut. `heard_upto` is what a barging-in caller had heard, in characters of released text.
+    """
+
+    outcome: Outcome
+    reason: str
+    finish_reason: str = ""
+    finish_reasons: tuple[str, ...] = ()
+    detail: str = ""
+    heard_upto: int | None = None
+    usage: Usage | None = None
+
+
+AnyEvent = Started | Delta | ToolCall | Guarded | Usage | Notice | Ended
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(AnyEvent).decode
+
+
+class Entry(msgspec.Struct, gc=False):
+    """An event at its place in the log: `offset` counts from 1 and only grows, `at_ms` is Unix time."""
+
+    offset: int
+    at_ms: int
+    event: AnyEvent
+    _json: bytes = b""
+
+    @property
+    def json(self) -> bytes:
+        """The event in native JSON, encoded once for the journal and every reader."""
+        if not self._json:
+            self._json = _encode(self.event)
+        return self._json
+
+
+def decode_event(data: bytes) -> AnyEvent:
+    """Read an event from its native JSON. Raises `msgspec.DecodeError` where it is none."""
+    event: AnyEvent = _decode(data)
+    return event
+
+
+def event_name(event: Event) -> str:
+    """Return the type of an event as the wire spells it: `delta`, `ended`, ..."""
+    name: Any = event.__struct_config__.tag
+    return str(name)

@@ -1,0 +1,77 @@
+"""Sets the scene: a platform (simulated, or a real local model) and a relay in front of it, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from trunkline.config import Settings, parse
+from trunkline.core.errors import SettingsError
+from trunkline.demo.local_model import local_model
+from trunkline.demo.story import Story, StoryFailed, how_to_try
+from trunkline.server import Server, bind
+from trunkline.simulators import Simulator
+
+PORT = 8080
+INTERVAL_MS = 15
+
+
+async def run(*, once: bool, llm: str, port: int | None) -> int:
+    """Tell the story, then serve until Ctrl-C; with `once`, end after the story. Returns the exit code."""
+    async with _platform(llm) as (base_url, ledger_url):
+        settings = _settings(base_url, 0 if once and port is None else PORT if port is None else port)
+        try:
+            listener = bind(settings)
+        except SettingsError:
+            if port is not None:
+                raise
+            listener = bind(_settings(base_url, 0))  # the usual port is taken, any other does for a demonstration
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        server = Server(settings, listener, insecure=True)
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.run(ready.set_result))
+            try:
+                return await _tell(ready, serving, ledger_url, once=once)
+            finally:
+                if not serving.done():
+                    server.stop()
+
+
+async def _tell(ready: asyncio.Future[str], serving: asyncio.Task[None], ledger_url: str | None, *, once: bool) -> int:
+    futures: list[asyncio.Future[Any]] = [ready, serving]
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.done():
+        return 1
+    prompts = ("sim:text=order", "sim:text=german;sim:fault=cut=random") if ledger_url else (
+        "Say hello to a customer in two sentences.",
+        "Write a short story about a telephone exchange, in about 120 words.",
+    )  # fmt: skip
+    url = ready.result()
+    try:
+        await Story(url, ledger_url, prompts).tell()
+    except StoryFailed as error:
+        print(f"\n   FAILED: {error}")
+        return 1
+    if not once:
+        print(how_to_try(url, "demo"), flush=True)
+        await serving
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _platform(llm: str) -> AsyncIterator[tuple[str, str | None]]:
+    if llm == "local":
+        print("Starting SmolLM2-135M on this machine ...", flush=True)
+        with local_model() as url:
+            yield url, None
+    else:
+        async with Simulator(interval_ms=INTERVAL_MS) as simulator:
+            yield f"{simulator.url}/v1", f"{simulator.url}/_sim/ledger?wait=1&timeout=10"
+
+
+def _settings(base_url: str, port: int) -> Settings:
+    patient = {"first_token_s": 120, "between_tokens_s": 60, "turn_s": 300}
+    upstream = {"preset": "openai", "base_url": base_url, "model": "demo-model", "timeouts": patient}
+    return parse({"server": {"port": port}, "upstreams": {"demo": upstream}})

@@ -1,0 +1,7 @@
+"""The dialects: one platform wire each, and the presets that give a dialect one platform's defaults."""
+
+from __future__ import annotations
+
+from trunkline.dialects.openai_chat import OpenAIChat
+
+DIALECTS = {"openai_chat": OpenAIChat}

@@ -1,0 +1,261 @@
+"""The OpenAI chat-completions stream, as many servers speak it (platform.openai.com/docs/api-reference/chat)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from trunkline.core.events import Channel, Delta, Ended, Notice, ToolCall, Usage
+from trunkline.core.sse import SseDecoder
+from trunkline.dialects.base import Ask, Item, Loss, Open
+
+MAX_WHOLE_ANSWER_BYTES: Final = 4 << 20  # bounds what a server that ignores "stream" may send at once
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+    detail: Any = None
+    message: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+_FINISH: Final[dict[str, str]] = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+# The gravest ending of several choices is the turn's: (finish reason, outcome, reason), gravest first.
+_ENDINGS: Final = (
+    ("content_filter", "blocked", "platform_content_filter"),
+    ("length", "completed", "max_tokens"),
+    ("tool_calls", "completed", "tool_calls"),
+    ("stop", "completed", "stop"),
+)
+_STATUS_REASONS: Final[dict[int, str]] = {
+    401: "upstream_auth",
+    403: "upstream_forbidden",
+    429: "rate_limited",
+    502: "upstream_unavailable",
+    503: "upstream_unavailable",
+    504: "upstream_unavailable",
+}
+
+
+class OpenAIChat:
+    """One answer of an OpenAI-compatible server, streamed or, from a server that ignores `stream`, whole."""
+
+    def __init__(self, *, path: str = "/chat/completions", include_usage: bool = True) -> None:
+        self._path = path
+        self._include_usage = include_usage
+        self._sse = SseDecoder()
+        self._whole: bytearray | None = None
+        self._finish: dict[int, str | None] = {}
+        self._dropped = 0
+        self._n = 1
+
+    def start(self, ask: Ask, now: float) -> list[Item]:
+        """Ask for a stream, with usage where the preset says that the server knows `stream_options`."""
+        request = ask.request
+        body: dict[str, Any] = {
+            **request.options,
+            "model": ask.model,
+            "messages": [m.model_dump(exclude_unset=True) for m in request.prompt()],
+            "stream": True,
+        }
+        if self._include_usage:
+            body["stream_options"] = {"include_usage": True}
+        for name in ("temperature", "max_tokens", "stop"):
+            value = getattr(request, name)
+            if value is not None:
+                body[name] = value
+        n = request.options.get("n")
+        self._n = n if isinstance(n, int) else 1
+        headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        return [Open("POST", self._path, headers, msgspec.json.encode(body))]
+
+    def opened(self, headers: Mapping[str, str], now: float) -> list[Item]:
+        """Decide by the content type: an event stream, one whole JSON object, or nothing that can be read."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "application/json":
+            self._whole = bytearray()
+        elif kind not in ("text/event-stream", "text/plain", "application/octet-stream", ""):
+            return [_protocol(f"expected text/event-stream, got {kind[:60]!r}")]
+        return []
+
+    def receive(self, data: bytes, now: float) -> list[Item]:
+        """Turn the bytes of one read into the events that they complete."""
+        if self._whole is not None:
+            self._whole += data
+            if len(self._whole) > MAX_WHOLE_ANSWER_BYTES:
+                return [_protocol(f"expected an answer of at most {MAX_WHOLE_ANSWER_BYTES} bytes, got more")]
+            return []
+        items: list[Item] = []
+        for event in self._sse.feed(data):
+            payload = event.data
+            if payload == b"[DONE]":
+                items.extend(self._end())
+                return items
+            try:
+                chunk = _decode(payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                if event.type not in ("message", "error"):
+                    continue  # an event of a kind of its own, whose data need not be JSON
+                items.append(_protocol("expected a chat.completion.chunk object, got data that is not one"))
+                return items
+            if self._take(chunk, items, failed=event.type == "error"):
+                return items
+        if self._sse.overflowed:
+            items.append(_protocol("expected events of at most 1 MiB, got a longer one"))
+        return items
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
+        """Map an HTTP error to its reason, with the words of the server's error object where it sent one."""
+        reason = _STATUS_REASONS.get(status, "upstream_error")
+        words = _words(body)
+        detail = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+        return [Ended("failed", reason, detail=detail)]
+
+    def answered(self, call: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
+        """Never asked for: this dialect makes no calls."""
+        raise AssertionError(f"openai_chat made no call {call!r}")
+
+    def closed(self, loss: Loss, now: float) -> list[Item]:
+        """Tell a finished answer whose server leaves out `[DONE]` from one that broke off."""
+        if self._whole is not None and loss.clean:
+            return self._whole_answer(bytes(self._whole))
+        if loss.clean and self._all_finished():
+            return [Notice("no_end_mark", "the stream ended cleanly without [DONE]"), *self._end()]
+        detail = loss.detail or "the stream ended without its end mark"
+        reason = "upstream_interrupted" if loss.clean else loss.reason
+        return [Ended("failed", reason, detail=detail)]
+
+    def wake(self, now: float) -> list[Item]:
+        """Never asked for."""
+        return []
+
+    def _take(self, chunk: _Chunk, items: list[Item], *, failed: bool) -> bool:
+        """Append what one chunk says; True when it ends the turn."""
+        if chunk.error is not None or failed:
+            items.append(Ended("failed", "upstream_error", detail=_error_words(chunk)))
+            return True
+        for choice in chunk.choices or ():
+            message = choice.delta or choice.message
+            if message is not None:
+                if self._finish.get(choice.index) is not None:
+                    # Nothing may follow a finish reason; what does is no part of the answer.
+                    self._dropped += len(message.content or "")
+                else:
+                    self._finish.setdefault(choice.index, None)
+                    _append_message(choice.index, message, items)
+            if choice.finish_reason:
+                self._finish.setdefault(choice.index, None)
+                if self._finish[choice.index] is None:
+                    self._finish[choice.index] = _FINISH.get(choice.finish_reason, "stop")
+        if chunk.usage is not None:
+            usage = chunk.usage
+            total = usage.total_tokens or usage.prompt_tokens + usage.completion_tokens
+            items.append(Usage(usage.prompt_tokens, usage.completion_tokens, total, "platform"))
+        return False
+
+    def _all_finished(self) -> bool:
+        return len(self._finish) >= self._n and all(self._finish.values())
+
+    def _end(self) -> list[Item]:
+        """The stream is complete: make the one `Ended` out of the choices' finish reasons."""
+        items: list[Item] = []
+        if self._dropped:
+            items.append(Notice("dropped", f"{self._dropped} characters after the finish reason"))
+        finishes = tuple(self._finish[index] or "" for index in sorted(self._finish))
+        several = finishes if len(finishes) > 1 else ()
+        for finish, outcome, reason in _ENDINGS:
+            if finish in finishes:
+                ended = Ended(outcome, reason, finish, several)  # type: ignore[arg-type]
+                return [*items, ended]
+        return [*items, Ended("completed", "end_without_reason", "", several)]
+
+    def _whole_answer(self, body: bytes) -> list[Item]:
+        items: list[Item] = []
+        try:
+            chunk = _decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return [_protocol("expected a chat.completion object, got JSON that is not one")]
+        if self._take(chunk, items, failed=False):
+            return items
+        if not self._finish:
+            return [_protocol("expected a chat.completion object with choices, got one without")]
+        return [Notice("not_streamed", "the server sent its answer whole"), *items, *self._end()]
+
+
+def _append_message(index: int, message: _Message, items: list[Item]) -> None:
+    if message.content:
+        items.append(Delta(message.content, index))
+    reasoning = message.reasoning_content or message.reasoning
+    texts: tuple[tuple[str | None, Channel], ...] = ((reasoning, "reasoning"), (message.refusal, "refusal"))
+    items.extend(Delta(text, index, channel) for text, channel in texts if text)
+    for call in message.tool_calls or ():
+        function = call.function or _Function()
+        items.append(ToolCall(index, call.index, call.id or "", function.name or "", function.arguments or ""))
+
+
+def _protocol(detail: str) -> Ended:
+    return Ended("failed", "upstream_protocol", detail=detail)
+
+
+def _error_words(chunk: _Chunk) -> str:
+    """The sentence in an error object, of whichever of the usual shapes."""
+    for value in (chunk.error, chunk.detail, chunk.message):
+        if isinstance(value, dict):
+            value = value.get("message")  # noqa: PLW2901
+        if isinstance(value, str) and value:
+            return value
+    return "an error without words"
+
+
+def _words(body: bytes) -> str:
+    """The sentence in the body of an HTTP error; a body that is no JSON object (a proxy's page) is not quoted."""
+    try:
+        chunk = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+    words = _error_words(chunk)
+    return "" if words == "an error without words" else words

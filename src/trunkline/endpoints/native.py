@@ -1,0 +1,252 @@
+"""Turns as Trunkline sees them: create, show, list, follow, cancel, forget, over HTTP, SSE and WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from fastapi import APIRouter, Header, Path, Query, Request, Response, WebSocket
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.websockets import WebSocketDisconnect
+
+from trunkline.core.errors import RequestRefused, TrunklineError
+from trunkline.core.events import Ended, event_name
+from trunkline.core.ids import CLIENT_ID_PATTERN
+from trunkline.core.record import TurnRecord
+from trunkline.core.request import TurnRequest
+from trunkline.core.sse import encode
+from trunkline.endpoints.base import (
+    PROBLEM_DETAILS,
+    EventStream,
+    desk_of,
+    route_class,
+    shaped,
+    stream_error,
+)
+from trunkline.log import ReaderGone
+from trunkline.stores.base import TurnLog
+from trunkline.turns import Turn
+
+router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["turns"])
+
+MAX_OFFSET: Final = 2**63 - 1
+MAX_CLIENT_MESSAGE_CHARS: Final = 4_096
+TurnId = Annotated[str, Path(description="`turn_` and 32 hex digits", max_length=64)]
+
+
+class Cancel(BaseModel):
+    """The body of a cancel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    heard_upto: int | None = Field(
+        default=None, ge=0, description="How much a barging-in caller had heard, in characters of released text."
+    )
+
+
+def events(turn: TurnLog, a: int, b: int) -> bytes:
+    """The native form: one server-sent event for each entry."""
+    out = [encode(event_name(entry.event).encode(), entry.json, b"%d" % entry.offset) for entry in turn.entries[a:b]]
+    return out[0] if len(out) == 1 else b"".join(out)
+
+
+@router.post("/v1/turns", status_code=201, summary="Create a turn")
+async def create(
+    body: TurnRequest,
+    request: Request,
+    stream: Annotated[bool, Query(description="answer with the event stream itself")] = False,  # noqa: FBT002
+) -> Response:
+    """Start a turn. It runs whether anybody reads it or not; the links say where to read it."""
+    desk = desk_of(request)
+    turn = desk.turns.start(body, desk.keys.principal(request), "native")
+    if stream:
+        return _stream(request, turn, 0, decide_errors=True)
+    links = _links(turn.id)
+    content = {"id": turn.id, "state": "open", "tail": turn.log.tail, "links": links}
+    return Response(msgspec.json.encode(content), 201, {"location": links["self"]}, "application/json")
+
+
+@router.get("/v1/turns", summary="List turns")
+async def list_turns(
+    request: Request,
+    conversation_id: Annotated[str | None, Query(pattern=CLIENT_ID_PATTERN)] = None,
+    state: Literal["open", "ended"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before")] = None,
+) -> dict[str, Any]:
+    """List one's turns, the newest first, a page at a time."""
+    desk = desk_of(request)
+    found: list[dict[str, Any]] = []
+    for turn in desk.turns.list(desk.keys.principal(request)):
+        # Ids grow with time: the page goes on below the last id of the page before.
+        if (cursor is not None and turn.id >= cursor) or not turn.log.visible:
+            continue
+        if conversation_id is not None and turn.started.conversation_id != conversation_id:
+            continue
+        if state is not None and state != ("ended" if turn.log.ended else "open"):
+            continue
+        if len(found) == limit:
+            return {"turns": found, "next_cursor": found[-1]["id"]}
+        found.append(_show(turn.record(), with_text=False))
+    return {"turns": found, "next_cursor": None}
+
+
+@router.get("/v1/turns/{turn_id}", summary="Show a turn")
+async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
+    """Show what a turn amounts to so far."""
+    return _show(_find(request, turn_id).record())
+
+
+@router.post("/v1/turns/{turn_id}/cancel", status_code=202, summary="Cancel a turn")
+async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) -> dict[str, Any]:
+    """Stop the platform's generation and end the turn; one that has ended stays as it is."""
+    turn = _find(request, turn_id)
+    turn.cancel(body.heard_upto if body else None)
+    return {"id": turn.id}
+
+
+@router.delete("/v1/turns/{turn_id}", status_code=204, summary="Forget a turn")
+async def forget(turn_id: TurnId, request: Request) -> None:
+    """Erase a turn's text for good; an open one is cancelled first."""
+    desk_of(request).turns.forget(_find(request, turn_id))
+
+
+@router.get(
+    "/v1/turns/{turn_id}/events",
+    summary="Follow a turn",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "ended, and read to the end"}},
+)
+async def follow(
+    turn_id: TurnId,
+    request: Request,
+    after: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the last offset the reader has")] = 0,
+    last_event_id: Annotated[str | None, Header(max_length=64, description="wins over `after`")] = None,
+) -> Response:
+    """Stream a turn's events from where the reader is: what is there at once, what comes as it comes.
+
+    Answers 204 where the turn has ended and the reader has all of it, so that a browser's EventSource stops.
+    """
+    turn = _find(request, turn_id)
+    if last_event_id:
+        if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > MAX_OFFSET:
+            raise RequestRefused("invalid_offset", f"Last-Event-ID: expected an offset, got {last_event_id!r}.")
+        after = int(last_event_id)
+    turn.check_offset(after)
+    if turn.log.ended and after == turn.log.tail:
+        return Response(status_code=204)
+    return _stream(request, turn, after, decide_errors=False)
+
+
+@router.websocket("/v1/turns/{turn_id}/ws")
+async def follow_ws(socket: WebSocket, turn_id: str, after: int = 0) -> None:
+    """The same events, one JSON message each with `id` and `type`; the client may send `{"type":"cancel"}`."""
+    try:
+        desk = desk_of(socket)
+        turn = desk.turns.find(turn_id, desk.keys.principal(socket))
+        follower = turn.follow(max(0, after))
+    except TrunklineError as error:
+        await socket.send_denial_response(shaped(socket, error, PROBLEM_DETAILS))
+        return
+    with follower:
+        await socket.accept()
+        listener = asyncio.ensure_future(_listen(socket, turn))
+        listener.add_done_callback(follower.leave)
+        task = asyncio.current_task()
+        follower.on_gone(lambda: None if listener.done() or task is None else task.cancel())
+        try:
+            async for batch in follower.entries():
+                for entry in batch:
+                    await socket.send_text((b'{"id":%d,%b' % (entry.offset, entry.json[1:])).decode())
+            listener.remove_done_callback(follower.leave)
+            await socket.close(1000)
+        except (ReaderGone, WebSocketDisconnect, asyncio.CancelledError):
+            pass
+        finally:
+            listener.cancel()
+
+
+async def _listen(socket: WebSocket, turn: Turn) -> None:
+    """Take what the client says until it leaves; what is no cancel is answered with an error."""
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text") or ""
+        try:
+            if len(text) > MAX_CLIENT_MESSAGE_CHARS:
+                raise msgspec.ValidationError("the message is too long")
+            asked = _decode_client(text.encode())
+        except msgspec.MsgspecError as error:
+            detail = f'Expected {{"type":"cancel"}}: {error}.'
+            answer = {"type": "error", "message": detail, "code": "invalid_request"}
+            await socket.send_text(msgspec.json.encode(answer).decode())
+        else:
+            turn.cancel(asked.heard_upto)
+
+
+class _ClientCancel(msgspec.Struct, tag="cancel", tag_field="type", forbid_unknown_fields=True):
+    heard_upto: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+_decode_client = msgspec.json.Decoder(_ClientCancel).decode
+
+
+def _find(request: Request, turn_id: str) -> Turn:
+    desk = desk_of(request)
+    return desk.turns.find(turn_id, desk.keys.principal(request))
+
+
+def _stream(request: Request, turn: Turn, after: int, *, decide_errors: bool) -> Response:
+    desk = desk_of(request)
+    return EventStream(
+        turn,
+        after,
+        events,
+        commit_after_s=desk.settings.commit_after_ms / 1_000 if decide_errors else 0,
+        decide=_decide if decide_errors else _never,
+        headers={"x-turn-id": turn.id},
+    )
+
+
+def _decide(turn: Turn, ended: Ended | None) -> Response | None:
+    return stream_error(turn, ended, PROBLEM_DETAILS)
+
+
+def _never(turn: Turn, ended: Ended | None) -> Response | None:  # noqa: ARG001
+    return None
+
+
+def _links(turn_id: str) -> dict[str, str]:
+    base = f"/v1/turns/{turn_id}"
+    return {"self": base, "events": f"{base}/events", "ws": f"{base}/ws", "cancel": f"{base}/cancel"}
+
+
+def _show(record: TurnRecord, *, with_text: bool = True) -> dict[str, Any]:
+    started, ended = record.started, record.ended
+    shown: dict[str, Any] = {
+        "id": started.turn,
+        "state": "ended" if ended else "open",
+        "outcome": ended.outcome if ended else None,
+        "reason": ended.reason if ended else None,
+        "usage": msgspec.to_builtins(record.usage) if record.usage else None,
+        "tail": record.tail,
+        "created_at": started.created_at,
+        "ended_at": _iso(record.ended_ms),
+        "upstream": started.upstream,
+        "model": started.model,
+        "conversation_id": started.conversation_id or None,
+        "session_id": started.session_id or None,
+    }
+    if with_text:
+        shown["text"] = record.text
+    return shown
+
+
+def _iso(unix_ms: int | None) -> str | None:
+    if unix_ms is None:
+        return None
+    moment = datetime.fromtimestamp(unix_ms / 1_000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

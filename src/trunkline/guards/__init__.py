@@ -1,0 +1,1 @@
+"""The guards: what screens an answer while it streams."""

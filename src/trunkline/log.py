@@ -1,0 +1,192 @@
+"""The turn log: append buffers, the tick writes and publishes, followers read on from where they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final, Self
+
+from trunkline.core.errors import OffsetPastTail
+from trunkline.core.events import AnyEvent, Entry
+from trunkline.stores.base import Store, TurnLog
+
+SLICE: Final = 512  # entries a follower takes at once, so that one that is far behind does not hold the loop
+
+
+class ReaderGone(Exception):
+    """The follower was closed from outside: its client left, or stalled for too long."""
+
+
+class Log:
+    """All turns' logs over one store. `defer` runs a function at the end of the tick, as `loop.call_soon` does."""
+
+    def __init__(self, store: Store, defer: Callable[[Callable[[], None]], object], wall_ms: Callable[[], int]) -> None:
+        self.store = store
+        self._defer = defer
+        self._wall_ms = wall_ms
+        self._dirty: list[TurnLog] = []
+        self._armed = False
+        self.followers: set[Follower] = set()
+
+    def create(self, turn_id: str) -> TurnLog:
+        """Make the log of a new turn."""
+        turn = TurnLog(turn_id)
+        self.store.add(turn)
+        return turn
+
+    def append(self, turn: TurnLog, events: Sequence[AnyEvent]) -> None:
+        """Buffer events of a turn; they are shown after the tick's one write. Only the pump calls this."""
+        turn.add(events, self._wall_ms())
+        if not turn.dirty:
+            turn.dirty = True
+            self._dirty.append(turn)
+            if not self._armed:
+                self._armed = True
+                self._defer(self._tick)
+
+    def follow(self, turn: TurnLog, after: int = 0, on_close: Callable[[], object] | None = None) -> Follower:
+        """Read a turn from the entry after offset `after` on; `on_close` is called once. Raises `OffsetPastTail`."""
+        if after > turn.tail:
+            raise OffsetPastTail(after, turn.tail)
+        return Follower(self, turn, turn.position(after), on_close)
+
+    def sweep(self, now: float, keep_alive_s: float, stall_s: float) -> None:
+        """Look after the followers, once a second: quiet ones are to say that they live, stalled ones are let go."""
+        for follower in list(self.followers):
+            follower.sweep(now, keep_alive_s, stall_s)
+
+    def flush(self) -> None:
+        """Write and publish now what waits for the end of the tick."""
+        self._tick()
+
+    def _tick(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        self._armed = False
+        if not dirty:
+            return
+        for turn in dirty:
+            turn.dirty = False
+        self.store.write(dirty, self._publish)
+
+    @staticmethod
+    def _publish(turns: list[TurnLog]) -> None:
+        for turn in turns:
+            turn.visible = turn.written
+            for follower in turn.followers:
+                follower.wake()
+
+
+class Follower:
+    """A cursor on one turn's log: old entries, then new ones, until the turn has ended. It has no queue."""
+
+    __slots__ = (
+        "_kept_alive", "_log", "_on_close", "_on_gone", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
+    )  # fmt: skip
+
+    def __init__(self, log: Log, turn: TurnLog, cursor: int, on_close: Callable[[], object] | None) -> None:
+        self._log = log
+        self.turn = turn
+        self.cursor = cursor
+        self.gone = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._seen = -1
+        self._seen_at = 0.0
+        self._kept_alive = False
+        self._on_close = on_close
+        self._on_gone: Callable[[], object] | None = None
+        turn.followers.append(self)
+        log.followers.add(self)
+
+    @property
+    def done(self) -> bool:
+        """True when the turn has ended and this reader has taken all of it."""
+        return self.turn.ended and self.cursor == self.turn.visible
+
+    def take(self) -> tuple[int, int]:
+        """Return the positions [a, b) of the entries to read next, and move on; a == b where there are none yet.
+
+        Raises `ReaderGone`.
+        """
+        if self.gone:
+            raise ReaderGone
+        a, b = self.cursor, self.turn.visible
+        if b - a > SLICE:
+            b = a + SLICE
+        self.cursor = b
+        return a, b
+
+    async def wait(self, seen: int | None = None) -> bool:
+        """Wait until the log shows more than the position `seen` (by default, what was taken), or has ended.
+
+        True: look again. False: nothing came for the keep-alive time. Raises `ReaderGone`.
+        """
+        if self.gone:
+            raise ReaderGone
+        if (self.cursor if seen is None else seen) < self.turn.visible or self.turn.ended:
+            return True
+        self._kept_alive = False
+        # No await may stand between the look at `visible` and this line: a wake-up would be lost.
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self.gone:
+            raise ReaderGone
+        return not self._kept_alive
+
+    async def entries(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """Iterate over batches of entries until the turn has ended; a batch is empty where none came for a while."""
+        while True:
+            a, b = self.take()
+            if a < b:
+                yield self.turn.entries[a:b]
+            elif self.done:
+                return
+            elif not await self.wait():
+                yield ()
+
+    def wake(self) -> None:
+        """There is something new to look at."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def leave(self, *_: object) -> None:
+        """The client is gone: whoever waits here gets `ReaderGone`."""
+        self.gone = True
+        self.wake()
+        if self._on_gone is not None:
+            self._on_gone()
+
+    def on_gone(self, callback: Callable[[], object]) -> None:
+        """Call this when the reader is let go, to free a writer that is stuck in its own socket."""
+        self._on_gone = callback
+
+    def sweep(self, now: float, keep_alive_s: float, stall_s: float) -> None:
+        """Note progress; after `keep_alive_s` of quiet wake the reader, after `stall_s` of a stuck one let it go."""
+        if self.cursor != self._seen:
+            self._seen, self._seen_at = self.cursor, now
+        elif self._waiter is None:
+            if now - self._seen_at >= stall_s:
+                self.leave()
+        elif now - self._seen_at >= keep_alive_s:
+            self._seen_at = now
+            self._kept_alive = True
+            self.wake()
+
+    def close(self) -> None:
+        """Stop following; closing twice is harmless."""
+        if self in self._log.followers:
+            self._log.followers.discard(self)
+            self.turn.followers.remove(self)
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> Self:
+        """Follow until the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following."""
+        self.close()

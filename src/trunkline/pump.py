@@ -1,0 +1,317 @@
+"""Moves one turn from its platform to its log, end to end. To learn how the relay works, read this file first.
+
+Bytes come in by `receive`, a plain function that the source calls for each read. The dialect makes events of them,
+the screen releases what may be read, and `log.append` buffers it for the write at the end of the tick. Whatever goes
+wrong, the turn gets exactly one `Ended`, and nothing after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from trunkline.core.events import AnyEvent, Delta, Ended, ToolCall, Usage
+from trunkline.dialects.base import Ask, Call, Close, Command, Item, Loss, Open, Reopen, Send, WakeAt
+from trunkline.guards.screen import Screen
+from trunkline.log import Log
+from trunkline.sources.base import Source
+from trunkline.stores.base import TurnLog
+from trunkline.tasks import Tasks
+from trunkline.telemetry import BytesReceived, Telemetry, TurnEnded, internal_error
+from trunkline.tokens import count
+from trunkline.upstreams import Upstream
+
+MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all pumps of a relay share."""
+
+    log: Log
+    tasks: Tasks
+    telemetry: Telemetry
+    clock: Callable[[], float]
+
+
+class Pump:
+    """One turn in motion. It receives from a source, obeys its dialect's commands, and ends the turn."""
+
+    def __init__(self, house: House, turn: TurnLog, upstream: Upstream, ask: Ask, on_ended: Callable[[], None]) -> None:
+        self._house = house
+        self._turn = turn
+        self._upstream = upstream
+        self._screen = Screen(upstream.guard_stages)
+        self._ask = ask
+        self._on_ended = on_ended
+        self._dialect = upstream.dialect()
+        self._source: Source | None = None
+        self._last_open: Open | None = None
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
+        self._usage: Usage | None = None
+        self._raw: list[str] = []
+        self._raw_chars = 0
+        self._bytes = 0
+        self._started_at = house.clock()
+        self._first_token_at: float | None = None
+        self._last_token_at = self._started_at
+        self.ended = False
+        """True as soon as the `Ended` is appended, which is before readers see it."""
+
+    # What happens to a turn
+
+    def start(self) -> None:
+        """Ask the platform."""
+        self._take(lambda now: self._dialect.start(self._ask, now))
+
+    def opened(self, headers: Mapping[str, str]) -> None:
+        """Hear from the source that the stream is open."""
+        self._take(lambda now: self._dialect.opened(headers, now))
+
+    def receive(self, data: bytes) -> None:
+        """Take what one read of the source brought. This is the hot path: once per read."""
+        if self.ended:
+            return
+        self._bytes += len(data)
+        now = self._house.clock()
+        try:
+            items = self._dialect.receive(data, now)
+            if items:
+                self._carry_out(items, now)
+        except Exception as error:  # noqa: BLE001 - a fault in one dialect ends its turn and nothing else
+            self._fault(error)
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Hear from the source that the platform answered with an error."""
+        self._source = None
+        self._take(lambda now: self._dialect.refused(status, headers, body, now))
+
+    def closed(self, loss: Loss) -> None:
+        """Hear from the source that the stream is gone."""
+        self._source = None
+        self._take(lambda now: self._dialect.closed(loss, now))
+
+    def cancel(self, reason: str, heard_upto: int | None = None) -> None:
+        """End the turn because nobody wants it any more, and stop the platform's generation now."""
+        self._end(Ended("cancelled", reason, heard_upto=heard_upto), self._house.clock())
+
+    def sweep(self, now: float) -> None:
+        """Look at the clock, about once a second: end the turn where its platform took too long."""
+        if self.ended:
+            return
+        limits = self._upstream.settings.timeouts
+        if now - self._started_at >= limits.turn_s:
+            reason, detail = "turn_timeout", f"the turn took longer than {limits.turn_s:g} s"
+        elif self._first_token_at is None and now - self._last_token_at >= limits.first_token_s:
+            reason, detail = "first_token_timeout", f"no text within {limits.first_token_s:g} s"
+        elif self._first_token_at is not None and now - self._last_token_at >= limits.between_tokens_s:
+            reason, detail = "between_tokens_timeout", f"no text for {limits.between_tokens_s:g} s"
+        else:
+            return
+        self._end(Ended("failed", reason, detail=detail), now)
+
+    # Events and commands
+
+    def _take(self, decide: Callable[[float], list[Item]]) -> None:
+        if self.ended:
+            return
+        now = self._house.clock()
+        try:
+            self._carry_out(decide(now), now)
+        except Exception as error:  # noqa: BLE001 - as in receive
+            self._fault(error)
+
+    def _carry_out(self, items: list[Item], now: float) -> None:
+        """Take events into the log and obey commands, in their order, until an `Ended`."""
+        events: list[AnyEvent] = []
+        for item in items:
+            kind = type(item)
+            if kind is Delta or kind is ToolCall:
+                self._note_text(item, now)  # type: ignore[arg-type]
+                events.append(item)  # type: ignore[arg-type]
+                if self._raw_chars > self._upstream.settings.max_answer_chars:
+                    self._append(events)
+                    limit = self._upstream.settings.max_answer_chars
+                    self._end(Ended("failed", "answer_too_long", detail=f"more than {limit} characters"), now)
+                    return
+            elif kind is Ended:
+                self._append(events)
+                self._end(item, now)  # type: ignore[arg-type]
+                return
+            elif kind is Usage:
+                self._usage = item  # type: ignore[assignment]
+            elif isinstance(item, Command):
+                self._obey(item)
+            else:
+                events.append(item)
+        self._append(events)
+
+    def _note_text(self, event: Delta | ToolCall, now: float) -> None:
+        if self._first_token_at is None:
+            self._first_token_at = now
+        self._last_token_at = now
+        text = event.text if type(event) is Delta else event.arguments  # type: ignore[union-attr]
+        self._raw.append(text)
+        self._raw_chars += len(text)
+
+    def _append(self, events: list[AnyEvent]) -> None:
+        if not events or self.ended:
+            return
+        released = self._screen.screen(events)
+        if released:
+            self._house.log.append(self._turn, released)
+        if self._screen.blocked:
+            self._end(Ended("blocked", self._screen.blocked), self._house.clock())
+        elif len(self._turn.entries) > MAX_ENTRIES:
+            detail = f"more than {MAX_ENTRIES} pieces"
+            self._end(Ended("failed", "answer_too_long", detail=detail), self._house.clock())
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Open():
+                self._last_open = command
+                self._open()
+            case Send(data=data):
+                if self._source is not None:
+                    self._source.send(data)
+            case Call():
+                self._house.tasks.spawn(self._call(command), "pump.call")
+            case Reopen(earliest=earliest):
+                self._alarm("reopen", earliest, self._open)
+            case WakeAt(at=at):
+                self._alarm("wake", at, self._wake)
+            case Close():
+                self._drop_source()
+            case _:
+                raise AssertionError(f"a command the pump does not know: {type(command).__name__}")
+
+    def _open(self) -> None:
+        """Open a stream as the last `Open` said; an older one is dropped, since a turn has one stream at a time."""
+        if self.ended or self._last_open is None:
+            return
+        self._drop_source()
+        self._source = source = self._upstream.source()
+        self._house.tasks.spawn(self._connect(source, self._last_open), "pump.connect")
+
+    async def _connect(self, source: Source, command: Open) -> None:
+        try:
+            await self._upstream.open(source, command, _Receiver(self, source))
+        except Exception as error:  # noqa: BLE001 - a turn must not wait for a stream that nobody opens
+            self._fault(error)
+
+    async def _call(self, command: Call) -> None:
+        try:
+            status, headers, body = await self._upstream.call(command)
+        except Exception as error:  # noqa: BLE001 - as in _connect
+            self._fault(error)
+            return
+        self._take(lambda now: self._dialect.answered(command.id, status, headers, body, now))
+
+    def _wake(self) -> None:
+        self._take(self._dialect.wake)
+
+    def _alarm(self, name: str, at: float, ring: Callable[[], None]) -> None:
+        """Ring at a time, unless the turn has ended by then; a second alarm of a name replaces the first."""
+        if name in self._alarms:
+            self._alarms.pop(name).cancel()
+        delay = max(0.0, at - self._house.clock())
+        self._alarms[name] = asyncio.get_running_loop().call_later(delay, ring)
+
+    def is_current(self, source: Source) -> bool:
+        """Tell whether a source is still the one this turn listens to."""
+        return self._source is source
+
+    # The end
+
+    def _fault(self, error: Exception) -> None:
+        self._house.telemetry.tell(internal_error("pump", error))
+        self._end(Ended("failed", "internal_error", detail="a fault in the relay"), self._house.clock())
+
+    def _end(self, ended: Ended, now: float) -> None:
+        """End the turn, once: flush or drop what the guards hold, count, append `Ended`, let the platform go."""
+        if self.ended:
+            return
+        self.ended = True  # No second end from here on, whatever the rest of this function meets.
+        try:
+            last, ended = self._last_events(ended)
+        except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
+            self._house.telemetry.tell(internal_error("pump.end", error))
+            last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
+        self._house.log.append(self._turn, [*last, ended])
+        for handle in self._alarms.values():
+            handle.cancel()
+        if ended.outcome == "completed" and self._source is not None:
+            source, self._source = self._source, None
+            source.finish()
+        else:
+            self._drop_source()
+        self._tell(ended, now)
+        self._on_ended()
+
+    def _last_events(self, ended: Ended) -> tuple[list[AnyEvent], Ended]:
+        """Return what goes before the end, and the end with everything it says."""
+        last = self._screen.finish(ended.reason)
+        if self._screen.blocked and ended.outcome != "blocked":
+            ended = Ended("blocked", self._screen.blocked)
+        usage = self._usage or self._count()
+        detail = self._screen.words(ended.detail)
+        return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage)
+
+    def _drop_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _count(self) -> Usage:
+        """Count what the platform did not: the prompt, and all it said, whether it was released or not."""
+        model = self._ask.model
+        prompt = self._turn.started.prompt_tokens
+        completion = count("".join(self._raw), model)
+        return Usage(prompt, completion, prompt + completion, "relay")
+
+    def _tell(self, ended: Ended, now: float) -> None:
+        released = sum(len(entry.event.text) for entry in self._turn.entries if type(entry.event) is Delta)
+        usage = ended.usage
+        self._house.telemetry.tell(BytesReceived(self._upstream.name, self._bytes))
+        self._house.telemetry.tell(
+            TurnEnded(
+                turn=self._turn.id,
+                upstream=self._upstream.name,
+                model=self._upstream.settings.model,
+                outcome=ended.outcome,
+                reason=ended.reason,
+                duration_s=now - self._started_at,
+                first_token_s=None if self._first_token_at is None else self._first_token_at - self._started_at,
+                characters=released,
+                prompt_tokens=usage.prompt_tokens if usage else 0,
+                completion_tokens=usage.completion_tokens if usage else 0,
+            )
+        )
+        self._raw.clear()
+
+
+class _Receiver:
+    """Stands between one source and the pump: what a source says after it was replaced or dropped is not heard."""
+
+    __slots__ = ("_pump", "_source", "receive")
+
+    def __init__(self, pump: Pump, source: Source) -> None:
+        self._pump = pump
+        self._source = source
+        self.receive = pump.receive  # a closed source delivers nothing more, so the hot path needs no check
+
+    def opened(self, headers: Mapping[str, str]) -> None:
+        if self._pump.is_current(self._source):
+            self._pump.opened(headers)
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        if self._pump.is_current(self._source):
+            self._pump.refused(status, headers, body)
+
+    def closed(self, loss: Loss) -> None:
+        if self._pump.is_current(self._source):
+            self._pump.closed(loss)

@@ -1,0 +1,61 @@
+"""What every simulated platform shares: the request it gets, the settings of the simulator, and how it says no."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it came in.
+
+    `headers` has lower-case names; a header given several times is joined with ", ". `too_large` says that the body
+    went over the bound: then `body` is empty and the rest of it is still on its way.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    http11: bool = True
+    too_large: bool = False
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client expects the connection to stay open (RFC 9112 section 9.3)."""
+        options = {option.strip().lower() for option in self.headers.get("connection", "").split(",")}
+        return self.http11 and not self.too_large and "close" not in options
+
+
+@dataclass(slots=True)
+class Settings:
+    """What holds for all requests of one simulator; `texts` are all the texts that may be asked for, by name."""
+
+    texts: dict[str, str]
+    default_text: str
+    interval_ms: float = 0.0
+    seed: int = 0
+    require_key: bool = False
+
+
+class UnknownWordError(ValueError):
+    """A word that a closed table does not have, or a value that its word does not take."""
+
+
+@dataclass(eq=False)
+class RefusalError(Exception):
+    """The platform says no with `status`; `param` and `code` go where its error shape has a place for them."""
+
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Give the known word that looks most like `word`."""
+    return difflib.get_close_matches(word.strip().lower(), list(known), n=1, cutoff=0.0)[0]

@@ -1,0 +1,177 @@
+"""What the simulator was asked and what it put on the wire, request by request, while it happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Literal, TypedDict
+
+from trunkline.simulators.base import Request
+
+_SECRET_HEADERS = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie")
+_MAX_ENTRIES = 10_000  # a day of tests
+_MAX_BYTES = 256 << 20  # bounds what bodies and texts may hold of memory
+
+
+class Record(TypedDict):
+    """One entry in JSON's types, as `GET /_sim/ledger` gives it.
+
+    `text` and `texts` (by choice) are what was written to the socket so far, `pieces` how many pieces that was and
+    `completion_tokens` how many tokens, of every channel. `ended` is `open`, `completed`, `refused`, `client_gone`,
+    `shutdown` (the simulator was closed first), `internal_error` or `fault:` and the word. It is `completed` where all
+    was said and at least one end mark of the wire followed, whatever other faults there were.
+    """
+
+    sequence: int
+    connection: int
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: Any
+    faults: list[str]
+    text: str
+    texts: list[str]
+    pieces: int
+    completion_tokens: int
+    status: int | None
+    ended: str
+    client_gone_after: int | None
+
+
+class Entry:
+    """One request and what became of it so far."""
+
+    def __init__(self, ledger: Ledger, sequence: int, connection: int, request: Request) -> None:
+        self.sequence = sequence
+        self.body: Any = None
+        self.faults: list[str] = []
+        self.pieces = 0
+        self.completion_tokens = 0
+        self.status: int | None = None
+        self.ended = "open"
+        self.client_gone_after: int | None = None
+        self.size_bytes = 1024 + 2 * len(request.body)  # about what the entry holds of memory
+        self.kept = True
+        self._ledger = ledger
+        self._connection = connection
+        self._method, self._path, self._query = request.method, request.path, request.query
+        self._headers = {name: _shown(name, value) for name, value in request.headers.items()}
+        self._texts: list[list[str]] = [[]]
+
+    def choices(self, count: int) -> None:
+        """Make room for the texts of `count` choices."""
+        self._texts = [[] for _ in range(count)]
+
+    def sent(self, choice: int, text: str, tokens: int, pieces: int = 1) -> None:
+        """Note that the bytes that carry `text` have gone to the socket."""
+        self._texts[choice].append(text)
+        self.size_bytes += 64 + len(text)
+        self.completion_tokens += tokens
+        self.pieces += pieces
+
+    def end(self, how: Literal["completed", "refused", "client_gone", "shutdown", "internal_error"] | str) -> None:  # noqa: PYI051
+        """Close the entry; only the first end counts."""
+        if self.ended != "open":
+            return
+        self.ended = how
+        if how == "client_gone":
+            self.client_gone_after = self.pieces
+        self._ledger.entry_ended(self)
+
+    def record(self) -> Record:
+        """Give the entry as it stands now, without any secret."""
+        texts = ["".join(pieces) for pieces in self._texts]
+        return Record(
+            sequence=self.sequence,
+            connection=self._connection,
+            method=self._method,
+            path=self._path,
+            query=self._query,
+            headers=self._headers,
+            body=self.body,
+            faults=self.faults,
+            text=texts[0],
+            texts=texts,
+            pieces=self.pieces,
+            completion_tokens=self.completion_tokens,
+            status=self.status,
+            ended=self.ended,
+            client_gone_after=self.client_gone_after,
+        )
+
+
+class Ledger:
+    """The newest entries, oldest first; what goes over a bound is dropped from the old end and counted."""
+
+    def __init__(self, max_entries: int = _MAX_ENTRIES, max_bytes: int = _MAX_BYTES) -> None:
+        self.dropped = 0
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: deque[Entry] = deque()
+        self._sequence = 0
+        self._held = 0
+        self._waiting: set[tuple[int, asyncio.Future[None]]] = set()
+
+    def open(self, connection: int, request: Request) -> Entry:
+        """Begin the entry of one request; sequence numbers start at 1 and are never given twice."""
+        self._sequence += 1
+        entry = Entry(self, self._sequence, connection, request)
+        self._entries.append(entry)
+        if len(self._entries) > self._max_entries:
+            self._drop()
+        return entry
+
+    def records(self) -> list[Record]:
+        """Give all entries as they stand now."""
+        return [entry.record() for entry in self._entries]
+
+    def clear(self) -> None:
+        """Forget all entries; a request that is still open is forgotten too."""
+        for entry in self._entries:
+            entry.kept = False
+        self._entries.clear()
+        self._held = self.dropped = 0
+
+    def when_ended(self, count: int) -> asyncio.Future[None]:
+        """Give a future that is done as soon as `count` of the entries have ended; cancel it to stop waiting."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = (count, future)
+        self._waiting.add(waiting)
+        future.add_done_callback(lambda _: self._waiting.discard(waiting))
+        self._wake()
+        return future
+
+    @property
+    def ended_count(self) -> int:
+        """How many of the entries have ended."""
+        return sum(entry.ended != "open" for entry in self._entries)
+
+    def entry_ended(self, entry: Entry) -> None:
+        """Hear from an entry that it has ended; from now on its size does not change."""
+        if entry.kept:
+            self._held += entry.size_bytes
+        while self._held > self._max_bytes and len(self._entries) > 1:
+            self._drop()
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._waiting:
+            return
+        ended = self.ended_count
+        for count, future in list(self._waiting):
+            if ended >= count and not future.done():
+                future.set_result(None)
+
+    def _drop(self) -> None:
+        entry = self._entries.popleft()
+        entry.kept = False
+        self._held -= entry.size_bytes if entry.ended != "open" else 0
+        self.dropped += 1
+
+
+def _shown(name: str, value: str) -> str:
+    if name not in _SECRET_HEADERS:
+        return value
+    scheme, space, _ = value.partition(" ")
+    return f"{scheme} ***" if name.endswith("authorization") and space else "***"

@@ -1,0 +1,1 @@
+"""The sources: transports that bring a platform's bytes in."""

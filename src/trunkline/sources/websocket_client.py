@@ -1,0 +1,146 @@
+"""WebSocket streams (RFC 6455) on picows: one whole message is one read."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import picows
+
+from trunkline.connect.tls import client_context
+from trunkline.dialects.base import Loss
+from trunkline.sources.base import Receiver, StreamRequest
+
+MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
+PING_EVERY_S: Final = 20.0
+PONG_WITHIN_S: Final = 10.0
+
+
+class WebSocketClient:
+    """One WebSocket: text and binary messages come in whole, fragments put together."""
+
+    def __init__(self, tls: Callable[[], ssl.SSLContext] = client_context) -> None:
+        self._tls = tls
+        self._listener: _Listener | None = None
+        self._given_up = False
+
+    async def open(self, request: StreamRequest, receiver: Receiver) -> None:
+        """Make the handshake; a refusal of it is told as `refused` with its status."""
+        url = request.url.replace("http", "ws", 1) if request.url.startswith("http") else request.url
+        self._listener = listener = _Listener(receiver)
+        try:
+            async with asyncio.timeout(request.connect_timeout_s):
+                await picows.ws_connect(
+                    lambda: listener,
+                    url,
+                    ssl_context=self._tls() if url.startswith("wss:") else None,
+                    websocket_handshake_timeout=request.connect_timeout_s,
+                    enable_auto_ping=True,
+                    auto_ping_idle_timeout=PING_EVERY_S,
+                    auto_ping_reply_timeout=PONG_WITHIN_S,
+                    max_frame_size=MAX_MESSAGE_BYTES,
+                    max_redirects=0,
+                    extra_headers=dict(request.headers),
+                )
+        except picows.WSHandshakeError as error:
+            self._refused(error, receiver)
+        except TimeoutError:
+            detail = f"no handshake within {request.connect_timeout_s:g} s"
+            self._tell(receiver, Loss(clean=False, reason="handshake_timeout", detail=detail))
+        except (OSError, picows.WSError) as error:
+            detail = f"no connection: {str(error) or type(error).__name__}"
+            self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
+
+    def send(self, data: bytes) -> None:
+        """Send one text message; on a link that is gone it is dropped, and `closed` tells of the loss."""
+        if self._listener is not None:
+            self._listener.send(data)
+
+    def finish(self) -> None:
+        """Say good-bye properly."""
+        if self._listener is not None:
+            self._listener.leave(picows.WSCloseCode.OK)
+
+    def close(self) -> None:
+        """Drop the link now."""
+        self._given_up = True
+        if self._listener is not None:
+            self._listener.leave(None)
+
+    def _tell(self, receiver: Receiver, loss: Loss) -> None:
+        if not self._given_up:
+            receiver.closed(loss)
+
+    def _refused(self, error: picows.WSHandshakeError, receiver: Receiver) -> None:
+        if self._given_up:
+            return
+        response = error.response
+        if response is None:
+            receiver.closed(Loss(clean=False, reason="upstream_unavailable", detail=f"no handshake: {error}"))
+            return
+        headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
+        receiver.refused(int(response.status), headers, error.raw_body or b"")
+
+
+class _Listener(picows.WSListener):
+    """Puts fragments together and passes messages on; the method names are picows'."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver: Receiver | None = receiver
+        self._transport: picows.WSTransport | None = None
+        self._fragments: bytearray | None = None
+        self._loss: Loss | None = None
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.send(picows.WSMsgType.TEXT, data)
+
+    def leave(self, code: picows.WSCloseCode | None) -> None:
+        self._receiver = None
+        if self._transport is not None:
+            if code is not None:
+                self._transport.send_close(code)
+            self._transport.disconnect()
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        self._transport = transport
+        if self._receiver is None:  # given up during the handshake
+            transport.disconnect()
+        else:
+            self._receiver.opened({})
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        kind = frame.msg_type
+        if kind is picows.WSMsgType.CLOSE:
+            code = frame.get_close_code()
+            text = (frame.get_close_message() or b"").decode("utf-8", "replace")
+            number = int(code.value)
+            detail = f"the platform closed the WebSocket with {number}" + (f": {text}" if text else "")
+            self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
+            transport.send_close(picows.WSCloseCode.OK)
+            transport.disconnect()
+        elif kind in (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
+            self._message(transport, frame)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            lost = Loss(clean=False, detail="the link was lost without a close frame", code=1006)
+            receiver.closed(self._loss or lost)
+
+    def _message(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
+        if self._fragments is not None or not frame.fin:
+            self._fragments = (self._fragments or bytearray()) + payload
+            if len(self._fragments) > MAX_MESSAGE_BYTES:
+                detail = f"expected messages of at most {MAX_MESSAGE_BYTES} bytes, got more"
+                self._loss = Loss(clean=False, reason="upstream_protocol", detail=detail)
+                transport.disconnect()
+                return
+            if not frame.fin:
+                return
+            payload, self._fragments = bytes(self._fragments), None
+        if self._receiver is not None:
+            self._receiver.receive(payload)

@@ -1,0 +1,199 @@
+"""What the relay tells about itself: typed facts from the code, metrics and log lines to the outside."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+logger = logging.getLogger("trunkline")
+
+FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+DURATION_BUCKETS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A turn was taken on."""
+
+    turn: str
+    upstream: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """A turn reached its one end. Times are seconds since its start; `first_token_s` is None where none came."""
+
+    turn: str
+    upstream: str
+    model: str
+    outcome: str
+    reason: str
+    duration_s: float
+    first_token_s: float | None
+    characters: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServed:
+    """An HTTP request was answered; `route` is the template, never the address that was asked for."""
+
+    route: str
+    method: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class BytesReceived:
+    """An upstream's stream is over; so much came on it."""
+
+    upstream: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class InternalError:
+    """A fault of ours: where it happened, never what text was at hand."""
+
+    where: str
+    kind: str
+    frames: tuple[str, ...]
+
+
+Numbers = Counter[str] | Counter[tuple[str, str]] | Counter[tuple[str, str, str]]
+Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | InternalError
+
+
+def internal_error(where: str, error: BaseException) -> InternalError:
+    """Describe an exception by its type and place. Its message is left out: it may quote an answer or a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    places = tuple(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames)
+    return InternalError(where, type(error).__name__, places)
+
+
+@dataclass(slots=True)
+class _Histogram:
+    buckets: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def observe(self, value: float) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.buckets) + 1)
+        self.total += value
+        for n, bound in enumerate(self.buckets):
+            if value <= bound:
+                self.counts[n] += 1
+                return
+        self.counts[-1] += 1
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        running = 0
+        rows: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, self.buckets), "+Inf"), self.counts, strict=True):
+            running += count
+            rows.append((bound, running))
+        return rows
+
+
+class Telemetry(Collector):
+    """Takes facts, keeps plain numbers, and turns them into Prometheus metrics when somebody asks."""
+
+    def __init__(self) -> None:
+        self._turns_open: Counter[str] = Counter()
+        self._turns: Counter[tuple[str, str, str]] = Counter()
+        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._characters: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._internal_errors: Counter[str] = Counter()
+        self._first_token: dict[tuple[str, str], _Histogram] = {}
+        self._duration: dict[tuple[str, str, str], _Histogram] = {}
+        self.readers = 0
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def tell(self, fact: Fact) -> None:
+        """Take one fact. Never raises, and is cheap: numbers only, and a log line for what an operator must know."""
+        match fact:
+            case TurnStarted():
+                self._turns_open[fact.upstream] += 1
+            case TurnEnded():
+                self._turn_ended(fact)
+            case RequestServed():
+                self._requests[fact.route, fact.method, str(fact.status)] += 1
+            case BytesReceived():
+                self._bytes[fact.upstream] += fact.size
+            case InternalError():
+                self._internal_errors[fact.where] += 1
+                logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
+
+    def _turn_ended(self, fact: TurnEnded) -> None:
+        self._turns_open[fact.upstream] -= 1
+        self._turns[fact.upstream, fact.outcome, fact.reason] += 1
+        self._characters[fact.upstream] += fact.characters
+        self._tokens[fact.upstream, "input"] += fact.prompt_tokens
+        self._tokens[fact.upstream, "output"] += fact.completion_tokens
+        error = fact.reason if fact.outcome == "failed" else ""
+        key = (fact.upstream, fact.model, error)
+        self._duration.setdefault(key, _Histogram(DURATION_BUCKETS)).observe(fact.duration_s)
+        if fact.first_token_s is not None:
+            first = self._first_token.setdefault((fact.upstream, fact.model), _Histogram(FIRST_TOKEN_BUCKETS))
+            first.observe(fact.first_token_s)
+        logger.info(
+            "turn ended turn=%s upstream=%s outcome=%s reason=%s duration_s=%.3f characters=%d",
+            fact.turn, fact.upstream, fact.outcome, fact.reason, fact.duration_s, fact.characters,
+        )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the metric families out of the numbers; called at a scrape."""
+        yield _counter("trunkline_turns", "Turns that ended.", ["upstream", "outcome", "reason"], self._turns)
+        yield _counter("trunkline_released_characters", "Characters released.", ["upstream"], self._characters)
+        yield _counter("trunkline_upstream_bytes", "Bytes of upstream streams.", ["upstream"], self._bytes)
+        yield _counter("trunkline_http_requests", "Requests answered.", ["route", "method", "status"], self._requests)
+        yield _counter("trunkline_internal_errors", "Faults of the relay.", ["where"], self._internal_errors)
+        yield _counter(
+            "gen_ai_client_token_usage", "Tokens of ended turns.", ["upstream", "gen_ai_token_type"], self._tokens
+        )
+        turns_open = GaugeMetricFamily("trunkline_turns_open", "Turns that are streaming now.", labels=["upstream"])
+        for upstream, count in self._turns_open.items():
+            turns_open.add_metric([upstream], count)
+        yield turns_open
+        yield GaugeMetricFamily("trunkline_readers", "Readers that follow a turn now.", value=self.readers)
+        first = HistogramMetricFamily(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "From the start of a turn to its first text.",
+            labels=["upstream", "gen_ai_request_model"],
+        )
+        for labels, histogram in self._first_token.items():
+            first.add_metric(list(labels), histogram.cumulative(), histogram.total)
+        yield first
+        duration = HistogramMetricFamily(
+            "gen_ai_client_operation_duration_seconds",
+            "From the start of a turn to its end.",
+            labels=["upstream", "gen_ai_request_model", "error_type"],
+        )
+        for names, histogram in self._duration.items():
+            duration.add_metric(list(names), histogram.cumulative(), histogram.total)
+        yield duration
+
+
+def _counter(name: str, text: str, labels: list[str], numbers: Numbers) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in numbers.items():
+        family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family

@@ -1,0 +1,224 @@
+"""The open turns: start, find, cancel, their readers, and what happens when the last reader is gone.
+
+The library, the command line and every endpoint go through `Turns.start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from trunkline.admission import Admission
+from trunkline.core.errors import OffsetPastTail, Overloaded, TurnNotFound
+from trunkline.core.events import Started
+from trunkline.core.ids import is_turn_id, turn_id
+from trunkline.core.record import TurnRecord, fold
+from trunkline.core.request import LastReaderPolicy, TurnRequest
+from trunkline.dialects.base import Ask
+from trunkline.log import Follower
+from trunkline.pump import House, Pump
+from trunkline.stores.base import TurnLog
+from trunkline.telemetry import TurnStarted
+from trunkline.tokens import count_prompt
+from trunkline.upstreams import Upstream
+
+SLOWEST_SWEEP_S: Final = 1.0
+FASTEST_SWEEP_S: Final = 0.02
+
+
+@dataclass(slots=True)
+class _Open:
+    """What is known of a turn only while it is open."""
+
+    pump: Pump
+    policy: LastReaderPolicy
+    cancel_after_s: float
+    readers: int = 0
+    alone_since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the turns of a relay, and how its readers are looked after."""
+
+    max_open_turns: int = 2_000
+    keep_alive_s: float = 15
+    stall_s: float = 60
+
+
+class Turn:
+    """One turn as endpoints see it: they follow it and ask it to stop, and never write to it."""
+
+    __slots__ = ("_turns", "log")
+
+    def __init__(self, turns: Turns, log: TurnLog) -> None:
+        self._turns = turns
+        self.log = log
+
+    @property
+    def id(self) -> str:
+        """`turn_` and 32 hex digits."""
+        return self.log.id
+
+    @property
+    def started(self) -> Started:
+        """Its first event."""
+        return self.log.started
+
+    def check_offset(self, after: int) -> None:
+        """Raise `OffsetPastTail` where a reader could not go on from here."""
+        if after > self.log.tail:
+            raise OffsetPastTail(after, self.log.tail)
+
+    def follow(self, after: int = 0) -> Follower:
+        """Join its readers; to be closed. Raises `OffsetPastTail`."""
+        return self._turns.follow(self.log, after)
+
+    def cancel(self, heard_upto: int | None = None) -> None:
+        """Ask for its end because its client wants no more of it; a turn that has ended stays as it is."""
+        self._turns.cancel(self.log.id, heard_upto)
+
+    def record(self) -> TurnRecord:
+        """Fold what may be shown of it."""
+        return fold(self.log.entries[: self.log.visible])
+
+
+@dataclass
+class Turns:
+    """All turns of a relay."""
+
+    house: House
+    upstreams: dict[str, Upstream]
+    admission: Admission
+    limits: Limits
+    wall_ms: Callable[[], int]
+    draining: bool = False
+    _open: dict[str, _Open] = field(default_factory=dict)
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def start(
+        self, request: TurnRequest, principal: str, endpoint: str, policy: LastReaderPolicy = "cancel_after"
+    ) -> Turn:
+        """Start a turn; `policy` applies where the request names none. Raises `RequestRefused`, `Overloaded`."""
+        if self.draining:
+            raise Overloaded("shutting_down", "The relay is shutting down and takes no new turns.")
+        upstream, model = self.admission.admit(request)
+        if len(self._open) >= self.limits.max_open_turns:
+            detail = f"The relay has {len(self._open)} turns open, as many as it takes."
+            raise Overloaded("too_many_turns", detail)
+        now_ms = self.wall_ms()
+        log = self.house.log.create(turn_id(now_ms, os.urandom(10)))
+        ask = Ask(log.id, request, model)
+        pump = Pump(self.house, log, upstream, ask, lambda: self._ended(log.id))
+        self._open[log.id] = _Open(pump, request.on_last_reader_gone or policy, request.cancel_after_s)
+        self._quiet.clear()
+        self.house.log.append(log, [_started(ask, upstream.name, principal, endpoint, now_ms)])
+        self.house.telemetry.tell(TurnStarted(log.id, upstream.name, endpoint))
+        pump.start()
+        return Turn(self, log)
+
+    def find(self, turn: str, principal: str) -> Turn:
+        """Return a principal's turn. Raises `TurnNotFound`, also where it is somebody else's, and `TurnForgotten`."""
+        log = self.house.log.store.find(turn) if is_turn_id(turn) else None
+        if log is None or log.started.principal != principal:
+            raise TurnNotFound(turn)
+        return Turn(self, log)
+
+    def list(self, principal: str) -> Iterable[Turn]:
+        """Return a principal's turns, the newest first."""
+        return (Turn(self, log) for log in self.house.log.store.logs() if log.started.principal == principal)
+
+    def follow(self, log: TurnLog, after: int) -> Follower:
+        """Count a reader in, and out again when it closes."""
+        follower = self.house.log.follow(log, after, lambda: self._left(log.id))
+        self.house.telemetry.readers += 1
+        opened = self._open.get(log.id)
+        if opened is not None:
+            opened.readers += 1
+            opened.alone_since = None
+        return follower
+
+    def cancel(self, turn: str, heard_upto: int | None) -> None:
+        """Cancel an open turn for its client."""
+        opened = self._open.get(turn)
+        if opened is not None:
+            opened.pump.cancel("client_cancelled", heard_upto)
+
+    def forget(self, turn: Turn) -> None:
+        """Erase a turn's text; an open one is cancelled first."""
+        self.cancel(turn.id, None)
+        self.house.log.store.forget(turn.id)
+
+    @property
+    def open_count(self) -> int:
+        """How many turns are open."""
+        return len(self._open)
+
+    @property
+    def sweep_s(self) -> float:
+        """How often to sweep so that the shortest time-out is kept to about a quarter of itself."""
+        shortest: list[float] = [min(u.settings.timeouts.model_dump().values()) for u in self.upstreams.values()]
+        quarter = min([self.limits.keep_alive_s, *shortest]) / 4
+        return max(FASTEST_SWEEP_S, min(SLOWEST_SWEEP_S, quarter))
+
+    def sweep(self) -> None:
+        """Look at the clock for all turns and readers at once, so that no token needs a timer."""
+        now = self.house.clock()
+        for opened in list(self._open.values()):
+            opened.pump.sweep(now)
+            alone = opened.alone_since
+            if opened.policy == "cancel_after" and alone is not None and now - alone >= opened.cancel_after_s:
+                opened.pump.cancel("client_left")
+        self.house.log.sweep(now, self.limits.keep_alive_s, self.limits.stall_s)
+        self.house.log.store.sweep(self.wall_ms())
+
+    async def drain(self, limit_s: float) -> None:
+        """Take no new turns, let open ones end, and cancel what is still open after `limit_s` seconds."""
+        self.draining = True
+        if self._open:
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._quiet.wait()
+            except TimeoutError:
+                pass
+        for opened in list(self._open.values()):
+            opened.pump.cancel("shutdown")
+
+    def _ended(self, turn: str) -> None:
+        self._open.pop(turn, None)
+        if not self._open:
+            self._quiet.set()
+
+    def _left(self, turn: str) -> None:
+        self.house.telemetry.readers -= 1
+        opened = self._open.get(turn)
+        if opened is None:
+            return
+        opened.readers -= 1
+        if opened.readers == 0:
+            opened.alone_since = self.house.clock()
+            if opened.policy == "cancel":
+                opened.pump.cancel("client_left")
+
+
+def _started(ask: Ask, upstream: str, principal: str, endpoint: str, now_ms: int) -> Started:
+    request = ask.request
+    created = datetime.fromtimestamp(now_ms / 1_000, UTC).isoformat(timespec="milliseconds")
+    return Started(
+        turn=ask.turn_id,
+        principal=principal,
+        upstream=upstream,
+        model=ask.model,
+        created_at=created.replace("+00:00", "Z"),
+        endpoint=endpoint,
+        conversation_id=request.conversation_id or "",
+        session_id=request.session_id or "",
+        dialog_id=request.dialog_id or "",
+        prompt_id=request.prompt_id or "",
+        language=request.language or "",
+        prompt_tokens=count_prompt(request.prompt(), ask.model),
+    )
