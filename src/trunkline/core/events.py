@@ -46,7 +46,7 @@ class ToolCall(Event, frozen=True, tag="tool_call"):
 
     choice: int
     index: int
-    id: str = ""
+    call_id: str = ""
     name: str = ""
     arguments: str = ""
 

@@ -79,6 +79,6 @@ def fold(entries: Iterable[Entry]) -> TurnRecord:
 def _add_tool_call(record: TurnRecord, piece: ToolCall) -> None:
     calls = record.choices.setdefault(piece.choice, ChoiceRecord()).tool_calls
     call = calls.setdefault(piece.index, ToolCallRecord())
-    call.id = call.id or piece.id
+    call.id = call.id or piece.call_id
     call.name += piece.name
     call.arguments += piece.arguments

@@ -92,6 +92,8 @@ class OpenAIChat:
         self._finish: dict[int, str | None] = {}
         self._dropped = 0
         self._n = 1
+        self._bytes = 0
+        self._understood = False
 
     def start(self, ask: Ask, now: float) -> list[Item]:
         """Ask for a stream, with usage where the preset says that the server knows `stream_options`."""
@@ -129,8 +131,10 @@ class OpenAIChat:
             if len(self._whole) > MAX_WHOLE_ANSWER_BYTES:
                 return [_protocol(f"expected an answer of at most {MAX_WHOLE_ANSWER_BYTES} bytes, got more")]
             return []
+        self._bytes += len(data)
         items: list[Item] = []
         for event in self._sse.feed(data):
+            self._understood = True
             payload = event.data
             if payload == b"[DONE]":
                 items.extend(self._end())
@@ -165,6 +169,8 @@ class OpenAIChat:
             return self._whole_answer(bytes(self._whole))
         if loss.clean and self._all_finished():
             return [Notice("no_end_mark", "the stream ended cleanly without [DONE]"), *self._end()]
+        if loss.clean and self._bytes and not self._understood:
+            return [_protocol(f"expected server-sent events, got {self._bytes} bytes that hold none")]
         detail = loss.detail or "the stream ended without its end mark"
         reason = "upstream_interrupted" if loss.clean else loss.reason
         return [Ended("failed", reason, detail=detail)]

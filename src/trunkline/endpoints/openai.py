@@ -216,8 +216,8 @@ def _tool_call_piece(event: ToolCall) -> dict[str, Any]:
     piece: dict[str, Any] = {"index": event.index, "function": function}
     if event.name:
         function["name"] = event.name
-    if event.id:
-        piece |= {"id": event.id, "type": "function"}
+    if event.call_id:
+        piece |= {"id": event.call_id, "type": "function"}
     return piece
 
 

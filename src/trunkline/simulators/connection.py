@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         """Take the client's end for its leave."""
         _done(self._gone)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the cause, it is gone
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tell everyone that waits."""
         _done(self._gone)
         _done(self.closed)

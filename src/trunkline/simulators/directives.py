@@ -14,7 +14,7 @@ ECHO = "echo"
 _KNOWN = ("text", "fault", "tokens", "interval-ms")
 _MAX_TOKENS = 100_000
 _MAX_INTERVAL_MS = 60_000.0
-_BEGIN = re.compile(r"(?:^|(?<=\s))sim:")
+_BEGIN = re.compile(r"(?:^|(?<=\s))sim:(?=[a-z])")
 # A date in a Retry-After has spaces; no other value does.
 _ITEM = re.compile(r"\s*sim:(fault=retry-after=[^;\r\n]*|[^;\s]*)[ \t]*(;|)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -17,7 +18,9 @@ from trunkline.simulators.faults import FaultQueue, Faults, parse
 from trunkline.simulators.ledger import Ledger, Record
 from trunkline.simulators.platforms import PLATFORMS, Platform
 from trunkline.simulators.texts import TEXTS
+from trunkline.simulators.tokens import count
 
+_log = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 10_000
 _MAX_BUGS = 10
 
@@ -30,7 +33,7 @@ class Simulator:
     without a key. Port 0 takes a free one; `url` says which.
 
     Leaving the context closes the listener and all connections and ends all tasks; errors of the simulator itself are
-    raised then.
+    logged as they happen and raised then.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Simulator:
     async def __aenter__(self) -> Self:
         """Start to listen."""
         self._closing.clear()
+        count("")  # loads the tokenizer, so that the first answer is not late
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, self._host, self._port, backlog=1024)
         self._port = self._server.sockets[0].getsockname()[1]
@@ -166,7 +170,10 @@ class Simulator:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         bug = None if task.cancelled() else task.exception()
-        if isinstance(bug, Exception) and len(self._bugs) < _MAX_BUGS:
+        if not isinstance(bug, Exception):
+            return
+        _log.error("the simulator failed", exc_info=bug)
+        if len(self._bugs) < _MAX_BUGS:
             self._bugs.append(bug)
 
     async def _serve(self, connection: Connection) -> None:
@@ -211,11 +218,11 @@ class Simulator:
         except BaseException:
             entry.end("internal_error")
             raise
-        connection.stale = exchange.faults.has("stale")
+        connection.stale = connection.stale or exchange.faults.has("stale")
         return not (exchange.closes or exchange.faults.has("close-idle"))
 
     async def _play(self, exchange: Exchange, answerer: Platform | Control) -> None:
-        if exchange.connection.stale:
+        if exchange.connection.stale and answerer is not self._control:
             raise StruckError("stale", "reset")
         try:
             await answerer.answer(exchange)

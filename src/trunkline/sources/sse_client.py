@@ -33,6 +33,11 @@ class SsePool:
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
 
+    @property
+    def idle_count(self) -> int:
+        """How many connections wait to be used again."""
+        return sum(map(len, self._idle.values()))
+
     async def connect(self, origin: Origin, timeout_s: float) -> Connection:
         """Open a fresh connection. Raises `OSError`, `ssl.SSLError` or `TimeoutError`."""
         scheme, host, port = origin

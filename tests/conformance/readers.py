@@ -1,0 +1,136 @@
+"""Every way to read a turn, each brought to one form, so that one case can be held against all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import websockets
+
+from trunkline import Delta, Ended, Relay, TurnRequest
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a client has at the end: its text, and how it was told that the turn ended."""
+
+    text: str
+    outcome: str
+    reason: str
+    status: int = 200
+    ids_in_order: bool = True
+
+
+Reader = Callable[[str, str], Awaitable[Seen]]
+FINISH = {"stop": "stop", "length": "max_tokens", "tool_calls": "tool_calls", "content_filter": "content_filter"}
+
+
+def native_events(body: str) -> list[dict[str, Any]]:
+    """Read the native form with nothing of the relay's own code."""
+    found = []
+    for block in body.split("\n\n"):
+        fields = [line.partition(": ")[::2] for line in block.split("\n") if line and not line.startswith(":")]
+        if fields:
+            row = dict(fields)
+            found.append({**json.loads(row["data"]), "id": int(row["id"])})
+            assert row["event"] == found[-1]["type"]
+            assert list(row)[-1] == "id", "the id line comes last"
+    return found
+
+
+def _from_events(events: list[dict[str, Any]]) -> Seen:
+    ids = [event["id"] for event in events]
+    deltas = [event for event in events if event["type"] == "delta" and event["choice"] == 0]
+    text = "".join(delta["text"] for delta in deltas if delta.get("channel", "answer") == "answer")
+    ends = [event for event in events if event["type"] == "ended"]
+    assert len(ends) == 1, "exactly one end"
+    assert events[-1] is ends[0], "nothing after the end"
+    return Seen(text, ends[0]["outcome"], ends[0]["reason"], 200, ids == sorted(set(ids)))
+
+
+async def native_stream(url: str, prompt: str) -> Seen:
+    async with httpx.AsyncClient(timeout=20) as http:
+        response = await http.post(f"{url}/v1/turns?stream=true", json={"input": prompt})
+        if response.status_code != 200:
+            problem = response.json()
+            assert response.headers["content-type"] == "application/problem+json"
+            assert problem["status"] == response.status_code
+            return Seen("", "failed", problem["code"], response.status_code)
+        return _from_events(native_events(response.text))
+
+
+async def native_created_then_followed(url: str, prompt: str) -> Seen:
+    async with httpx.AsyncClient(timeout=20) as http:
+        created = await http.post(f"{url}/v1/turns", json={"input": prompt})
+        assert created.status_code == 201
+        response = await http.get(url + created.json()["links"]["events"])
+        seen = _from_events(native_events(response.text))
+        shown = (await http.get(url + created.json()["links"]["self"])).json()
+        assert (shown["text"], shown["outcome"], shown["reason"]) == (seen.text, seen.outcome, seen.reason)
+        return seen
+
+
+async def native_websocket(url: str, prompt: str) -> Seen:
+    async with httpx.AsyncClient(timeout=20) as http:
+        created = (await http.post(f"{url}/v1/turns", json={"input": prompt})).json()
+    address = url.replace("http", "ws", 1) + created["links"]["ws"]
+    async with websockets.connect(address) as socket:
+        return _from_events([json.loads(message) async for message in socket])
+
+
+async def openai_stream(url: str, prompt: str) -> Seen:
+    body = {"model": "support", "stream": True, "messages": [{"role": "user", "content": prompt}]}
+    async with httpx.AsyncClient(timeout=20) as http:
+        response = await http.post(f"{url}/v1/chat/completions", json=body)
+    if response.status_code != 200:
+        return Seen("", "failed", response.json()["error"]["code"], response.status_code)
+    datas = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
+    ids = [int(line.removeprefix("id: ")) for line in response.text.split("\n") if line.startswith("id: ")]
+    assert datas.pop() == "[DONE]"
+    text, finish, error = "", None, None
+    for data in map(json.loads, datas):
+        error = error or data.get("error")
+        for choice in data.get("choices", ()):
+            if choice["index"] == 0:
+                text += choice["delta"].get("content") or ""
+                finish = finish or choice["finish_reason"]
+    in_order = ids == sorted(set(ids))
+    if error:
+        return Seen(text, "failed", error["code"], 200, in_order)
+    return Seen(text, "completed", FINISH[finish], 200, in_order)
+
+
+async def openai_whole(url: str, prompt: str) -> Seen:
+    body = {"model": "support", "messages": [{"role": "user", "content": prompt}]}
+    async with httpx.AsyncClient(timeout=20) as http:
+        response = await http.post(f"{url}/v1/chat/completions", json=body)
+    answer = response.json()
+    if response.status_code != 200:
+        return Seen("", "failed", answer["error"]["code"], response.status_code)
+    choice = answer["choices"][0]
+    return Seen(choice["message"]["content"] or "", "completed", FINISH[choice["finish_reason"]])
+
+
+async def library(relay: Relay, prompt: str) -> Seen:
+    """The one reader without a server."""
+    text, ended = "", None
+    async for event in relay.stream(TurnRequest(input=prompt)):
+        assert ended is None, "nothing after the end"
+        if isinstance(event, Delta) and event.channel == "answer" and event.choice == 0:
+            text += event.text
+        if isinstance(event, Ended):
+            ended = event
+    assert ended is not None
+    return Seen(text, ended.outcome, ended.reason)
+
+
+READERS: dict[str, Reader] = {
+    "native-stream": native_stream,
+    "native-follow": native_created_then_followed,
+    "native-websocket": native_websocket,
+    "openai-stream": openai_stream,
+    "openai-whole": openai_whole,
+}

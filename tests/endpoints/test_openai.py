@@ -1,0 +1,178 @@
+"""The OpenAI routes, asked by OpenAI's own SDK and by hand."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+from conftest import serving, settings_for
+
+
+@pytest.fixture
+async def sdk(relay_url):
+    async with openai.AsyncOpenAI(base_url=f"{relay_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def user(content: str) -> list:
+    return [{"role": "user", "content": content}]
+
+
+async def test_the_sdk_streams(sdk, simulator):
+    stream = await sdk.chat.completions.create(
+        model="support", messages=user("sim:text=unicode"), stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    record = (await simulator.ended(1))[-1]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == record["text"]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.completion_tokens == record["completion_tokens"]
+    assert len({c.id for c in chunks}) == 1
+    assert chunks[0].id.startswith("chatcmpl-")
+
+
+async def test_the_sdk_gets_a_whole_answer(sdk, simulator):
+    answer = await sdk.chat.completions.create(model="support", messages=user("sim:text=order"))
+    record = (await simulator.ended(1))[-1]
+    assert answer.choices[0].message.content == record["text"]
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + record["completion_tokens"]
+
+
+async def test_usage_comes_only_when_it_is_asked_for(sdk):
+    stream = await sdk.chat.completions.create(model="support", messages=user("sim:text=short"), stream=True)
+    assert all(chunk.usage is None for chunk in [chunk async for chunk in stream])
+
+
+async def test_tool_calls_keep_their_shape(sdk, simulator):
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    whole = await sdk.chat.completions.create(model="support", messages=user("sim:fault=tool-calls"), tools=tools)
+    calls = whole.choices[0].message.tool_calls
+    assert whole.choices[0].finish_reason == "tool_calls"
+    assert all(json.loads(call.function.arguments) is not None for call in calls)
+    stream = await sdk.chat.completions.create(
+        model="support", messages=user("sim:fault=tool-calls"), tools=tools, stream=True
+    )
+    pieces: dict[int, str] = {}
+    async for chunk in stream:
+        for piece in chunk.choices[0].delta.tool_calls or ():
+            pieces[piece.index] = pieces.get(piece.index, "") + piece.function.arguments
+    assert list(pieces.values()) == [call.function.arguments for call in calls]
+    assert (await simulator.ended(2))[0]["body"]["tools"] == tools
+
+
+async def test_several_choices(sdk, simulator):
+    answer = await sdk.chat.completions.create(model="support", messages=user("sim:text=short"), n=3)
+    record = (await simulator.ended(1))[-1]
+    assert [choice.message.content for choice in answer.choices] == record["texts"]
+    assert [choice.finish_reason for choice in answer.choices] == ["stop"] * 3
+
+
+async def test_refusals_and_reasoning_have_their_own_fields(sdk):
+    refused = await sdk.chat.completions.create(model="support", messages=user("sim:fault=refusal"))
+    assert refused.choices[0].message.refusal
+    assert not refused.choices[0].message.content
+    thought = await sdk.chat.completions.create(model="support", messages=user("sim:fault=reasoning"))
+    assert thought.choices[0].message.reasoning_content
+    assert thought.choices[0].message.reasoning_content not in thought.choices[0].message.content
+
+
+async def test_what_the_platform_is_asked(sdk, simulator):
+    await sdk.chat.completions.create(
+        model="support/other-model",
+        messages=[{"role": "system", "content": "Be kind."}, {"role": "user", "content": "sim:text=short"}],
+        temperature=0.5,
+        max_tokens=5,
+        stop=["END"],
+        seed=3,
+        user="u-1",
+        extra_headers={"X-Conversation-Id": "c-9"},
+    )
+    body = (await simulator.ended(1))[-1]["body"]
+    assert body["model"] == "other-model"
+    assert body["messages"][0] == {"role": "system", "content": "Be kind."}
+    assert (body["temperature"], body["max_tokens"], body["stop"], body["seed"]) == (0.5, 5, ["END"], 3)
+    assert body["stream"] is True
+    assert body["stream_options"] == {"include_usage": True}
+
+
+async def test_conversation_and_session_come_from_headers_metadata_or_user(http, relay_url):
+    async def asked(**more) -> dict:
+        body = {"model": "support", "messages": user("sim:text=short"), **more.pop("body", {})}
+        response = await http.post(f"{relay_url}/v1/chat/completions", json=body, headers=more)
+        turn = response.headers["x-turn-id"]
+        return (await http.get(f"{relay_url}/v1/turns/{turn}")).json()
+
+    shown = await asked(**{"x-conversation-id": "c-1", "x-session-id": "s-1"})
+    assert (shown["conversation_id"], shown["session_id"]) == ("c-1", "s-1")
+    shown = await asked(body={"metadata": {"conversation_id": "c-2", "session_id": "s-2"}, "user": "u-2"})
+    assert (shown["conversation_id"], shown["session_id"]) == ("c-2", "s-2")
+    shown = await asked(body={"user": "u-3"})
+    assert shown["session_id"] == "u-3"
+
+
+async def test_models_are_the_upstreams(sdk):
+    assert [model.id async for model in sdk.models.list()] == ["support"]
+    assert (await sdk.models.retrieve("support")).id == "support"
+    with pytest.raises(openai.NotFoundError):
+        await sdk.models.retrieve("suport")
+
+
+async def test_errors_have_openais_shape(sdk, http, relay_url):
+    with pytest.raises(openai.NotFoundError) as unknown:
+        await sdk.chat.completions.create(model="suport", messages=user("hi"))
+    assert unknown.value.code == "model_not_found"
+    assert 'Did you mean "support"?' in unknown.value.message
+    with pytest.raises(openai.BadRequestError) as hot:
+        await sdk.chat.completions.create(model="support", messages=user("hi"), temperature=3)
+    assert (hot.value.code, hot.value.param) == ("invalid_request", "temperature")
+    with pytest.raises(openai.RateLimitError) as limited:
+        await sdk.chat.completions.create(model="support", messages=user("sim:fault=status=429"), stream=True)
+    assert limited.value.code == "rate_limited"
+    response = await http.post(f"{relay_url}/v1/chat/completions", json={"messages": user("hi")})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "model_required")
+    response = await http.post(f"{relay_url}/v1/chat/completions", content=b"{nope", headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+    response = await http.post(f"{relay_url}/v1/chat/completions", json={"model": "support", "messages": []})
+    assert response.json()["error"]["param"] == "messages"
+
+
+async def test_an_error_in_mid_stream_reaches_the_sdk(sdk):
+    stream = await sdk.chat.completions.create(model="support", messages=user("sim:fault=reset-after=3"), stream=True)
+    text = ""
+    with pytest.raises(openai.APIError) as broken:
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+    assert broken.value.code == "upstream_interrupted"
+    assert text
+
+
+async def test_leaving_stops_the_platform_at_once(sdk, simulator, http, relay_url):
+    stream = await sdk.chat.completions.create(
+        model="support", messages=user("sim:text=long;sim:interval-ms=20"), stream=True
+    )
+    async for chunk in stream:
+        if chunk.choices[0].delta.content:
+            break
+    await stream.close()
+    assert (await simulator.ended(1))[-1]["ended"] == "client_gone"
+    turns = (await http.get(f"{relay_url}/v1/turns")).json()["turns"]
+    assert (turns[0]["outcome"], turns[0]["reason"]) == ("cancelled", "client_left")
+
+
+async def test_leaving_a_whole_answer_stops_the_platform_too(simulator, relay_url):
+    async with openai.AsyncOpenAI(base_url=f"{relay_url}/v1", api_key="x", max_retries=0, timeout=0.4) as sdk:
+        with pytest.raises(openai.APITimeoutError):
+            await sdk.chat.completions.create(model="support", messages=user("sim:text=long;sim:interval-ms=50"))
+    assert (await simulator.ended(1))[-1]["ended"] == "client_gone"
+
+
+async def test_the_platforms_words_about_an_error_are_short(http, simulator):
+    async with serving(settings_for(f"{simulator.url}/v1")) as url:
+        body = {"model": "support", "messages": user("sim:fault=status=400")}
+        response = await http.post(f"{url}/v1/chat/completions", json=body)
+    assert response.status_code == 502
+    assert len(response.json()["error"]["message"]) < 320
