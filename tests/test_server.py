@@ -13,15 +13,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conformance.readers import native_events
 
+from conformance.readers import native_events
 from trunkline.simulators import Simulator
 
 
 def settings_file(tmp_path: Path, simulator: Simulator, extra: str = "") -> Path:
     path = tmp_path / "trunkline.toml"
     path.write_text(
-        f'[server]\nport = 0\ndrain_s = 0.5\n{extra}\n'
+        f"[server]\nport = 0\ndrain_s = 0.5\n{extra}\n"
         f'[upstreams.support]\npreset = "openai"\nbase_url = "{simulator.url}/v1"\nmodel = "m"\n'
     )
     return path
@@ -132,7 +132,9 @@ async def test_a_port_in_use_is_one_clear_sentence(simulator, tmp_path):
 
 async def test_a_broken_settings_file_names_every_fault(tmp_path):
     path = tmp_path / "broken.toml"
-    path.write_text('[server]\nprot = 1\n[upstreams.a]\npreset = "opnai"\nbase_url = "nope"\nmodel = "m"\napi_key = "sk-secret"\n')
+    path.write_text(
+        '[server]\nprot = 1\n[upstreams.a]\npreset = "opnai"\nbase_url = "nope"\nmodel = "m"\napi_key = "sk-secret"\n'
+    )
     code, words = await refused("serve", "--config", str(path))
     assert code == 2
     assert 'server.prot: unknown key. Did you mean "port"?' in words

@@ -77,6 +77,9 @@ class Server:
             # Turns have ended by then; what is left are readers that take their last bytes slowly.
             timeout_graceful_shutdown=5,
         )
+        # Its lines hold whole addresses, and a query may hold a customer's words; `access_log=False` alone is not
+        # enough where another handler is attached.
+        logging.getLogger("uvicorn.access").disabled = True
         self._uvicorn = _Uvicorn(config)
         self._stopping: asyncio.Task[None] | None = None
 

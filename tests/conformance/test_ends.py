@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+
 from conformance.readers import READERS, Seen, library
 from conftest import HASTE, serving, settings_for
-
 from trunkline import Relay
 from trunkline.core.errors import REASONS
 from trunkline.simulators import Simulator
@@ -22,7 +22,9 @@ CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "ends.yaml
 
 
 def prompt_of(case: dict[str, Any]) -> str:
-    return ";".join([f"sim:text={case.get('text', 'short')}", *(f"sim:fault={fault}" for fault in case.get("fault", ()))])
+    return ";".join(
+        [f"sim:text={case.get('text', 'short')}", *(f"sim:fault={fault}" for fault in case.get("fault", ()))]
+    )
 
 
 async def check(case: dict[str, Any], seen: Seen, simulator: Simulator, reader: str) -> None:
@@ -34,7 +36,7 @@ async def check(case: dict[str, Any], seen: Seen, simulator: Simulator, reader: 
         assert (seen.outcome, seen.reason) == ("completed", expected.get(reason.code, reason.code))
     else:
         assert (seen.outcome, seen.reason) == (reason.outcome, reason.code)
-    if failed and (case["says"] == "none" and reader.endswith("stream") or reader == "openai-whole"):
+    if failed and ((case["says"] == "none" and reader.endswith("stream")) or reader == "openai-whole"):
         assert seen.status == reason.status
     else:
         assert seen.status == 200

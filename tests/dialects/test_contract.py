@@ -10,13 +10,13 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from conftest import settings_for
-from dialects.toy import Toy
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.datastructures import Headers
 
+from conftest import settings_for
+from dialects.toy import Toy
 from trunkline import Delta, Ended, Notice, Relay, TurnRequest
-from trunkline.dialects.base import Ask, Call, Close, Loss, Open, Reopen, Send, WakeAt
+from trunkline.dialects.base import Ask, Call, Loss, Open, Reopen, Send, WakeAt
 from trunkline.upstreams import PRESETS, Preset
 
 WORDS = ["Trunk ", "lines ", "carry ", "many ", "calls."]

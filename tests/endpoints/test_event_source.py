@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from ld_eventsource import SSEClient
 from ld_eventsource.config import ConnectStrategy, ErrorStrategy, RetryDelayStrategy
+
 from tcp_proxy import cutting
 
 

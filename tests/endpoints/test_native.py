@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 import websockets
+
 from conformance.readers import native_events
 from conftest import serving, settings_for
 
@@ -192,7 +193,11 @@ async def test_a_websocket_resumes_cancels_and_is_told_what_is_wrong(http, simul
             assert message["code"] == "invalid_request"
         await socket.send('{"type":"cancel","heard_upto":7}')
         messages = [json.loads(message) async for message in socket]
-    assert (messages[-1]["type"], messages[-1]["reason"], messages[-1]["heard_upto"]) == ("ended", "client_cancelled", 7)
+    assert (messages[-1]["type"], messages[-1]["reason"], messages[-1]["heard_upto"]) == (
+        "ended",
+        "client_cancelled",
+        7,
+    )
     assert (await simulator.ended(1))[-1]["ended"] == "client_gone"
 
 
@@ -208,7 +213,9 @@ async def test_a_websocket_to_nothing_is_refused_with_a_problem(relay_url):
 async def test_quiet_streams_say_that_they_live(simulator, http):
     settings = settings_for(f"{simulator.url}/v1", server={"keep_alive_s": 0.1, "commit_after_ms": 0})
     async with serving(settings) as url:
-        response = await http.post(f"{url}/v1/turns?stream=true", json={"input": "sim:text=short;sim:fault=slow-first=500"})
+        response = await http.post(
+            f"{url}/v1/turns?stream=true", json={"input": "sim:text=short;sim:fault=slow-first=500"}
+        )
     assert response.text.count(": keep-alive\n\n") >= 2
     assert native_events(response.text)[-1]["outcome"] == "completed"
 
@@ -223,7 +230,9 @@ async def test_headers_go_out_in_time_when_the_platform_is_slow(simulator, http)
     assert (events[-1]["outcome"], events[-1]["reason"]) == ("failed", "upstream_error")
 
 
-@pytest.mark.parametrize(("policy", "reason"), [("cancel", "client_left"), ("cancel_after", "client_left"), ("finish", "stop")])
+@pytest.mark.parametrize(
+    ("policy", "reason"), [("cancel", "client_left"), ("cancel_after", "client_left"), ("finish", "stop")]
+)
 async def test_what_happens_when_the_last_reader_is_gone(simulator, http, policy, reason):
     settings = settings_for(f"{simulator.url}/v1", server={"keep_alive_s": 0.2})
     async with serving(settings) as url:

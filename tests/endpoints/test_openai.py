@@ -6,6 +6,7 @@ import json
 
 import openai
 import pytest
+
 from conftest import serving, settings_for
 
 
@@ -134,7 +135,9 @@ async def test_errors_have_openais_shape(sdk, http, relay_url):
     assert limited.value.code == "rate_limited"
     response = await http.post(f"{relay_url}/v1/chat/completions", json={"messages": user("hi")})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "model_required")
-    response = await http.post(f"{relay_url}/v1/chat/completions", content=b"{nope", headers={"content-type": "application/json"})
+    response = await http.post(
+        f"{relay_url}/v1/chat/completions", content=b"{nope", headers={"content-type": "application/json"}
+    )
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
     response = await http.post(f"{relay_url}/v1/chat/completions", json={"model": "support", "messages": []})
     assert response.json()["error"]["param"] == "messages"

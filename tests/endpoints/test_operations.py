@@ -7,8 +7,9 @@ import logging
 import re
 
 import pytest
-from conftest import serving, settings_for
 from prometheus_client.parser import text_string_to_metric_families
+
+from conftest import serving, settings_for
 
 KEY, OTHER = "tk_test_key", "tk_other_key"
 
@@ -24,7 +25,9 @@ async def locked_url(simulator):
         yield url
 
 
-@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": "no"}, {"authorization": "Basic x"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": "no"}, {"authorization": "Basic x"}]
+)
 async def test_without_a_known_key_nobody_is_let_in(http, locked_url, headers):
     native = await http.post(f"{locked_url}/v1/turns", json={"input": "hi"}, headers=headers)
     assert (native.status_code, native.json()["code"]) == (401, "invalid_api_key")

@@ -122,7 +122,12 @@ async def test_the_request_is_what_http_wants(pool):
     head, _, body = asked[0].partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     assert lines[0] == b"POST /x?y=1 HTTP/1.1"
-    assert set(lines[1:]) >= {b"host: " + host, b"accept-encoding: identity", b"content-length: 2", b"authorization: Bearer k"}
+    assert set(lines[1:]) >= {
+        b"host: " + host,
+        b"accept-encoding: identity",
+        b"content-length: 2",
+        b"authorization: Bearer k",
+    }
     assert body == b"{}"
     assert (listener.heard, listener.data, listener.loss) == (["opened", "closed"], b"hello", Loss(clean=True))
     assert listener.headers["content-type"] == "text/event-stream"
@@ -198,8 +203,18 @@ async def test_a_stale_connection_is_replaced_once_and_silently(pool):
         ([OK, b"5\r\nhel"], True, "upstream_interrupted", "closed the connection"),
         ([b"nonsense\r\n\r\n"], False, "upstream_protocol", "HTTP/1.1"),
         ([OK, b"zz\r\n"], False, "upstream_protocol", "HTTP/1.1"),
-        ([b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx"], False, "upstream_protocol", "'br'"),
-        ([b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * (MAX_HEADER_BYTES + 99)], False, "upstream_protocol", "at most 65536"),
+        (
+            [b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx"],
+            False,
+            "upstream_protocol",
+            "'br'",
+        ),
+        (
+            [b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * (MAX_HEADER_BYTES + 99)],
+            False,
+            "upstream_protocol",
+            "at most 65536",
+        ),
         ([b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"], True, "upstream_", ""),
     ],
 )
