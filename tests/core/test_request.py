@@ -11,11 +11,8 @@ from pydantic import ValidationError
 from trunkline.core.request import Message, TurnRequest
 
 MESSAGE = {"role": "user", "content": "Where is my order?"}
-PARTS = [
-    {"type": "text", "text": "What "},
-    {"type": "image_url", "image_url": {"url": "x"}},
-    {"type": "text", "text": "is it?"},
-]
+IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
+PARTS = [{"type": "text", "text": "What "}, IMAGE, {"type": "text", "text": "is it?"}]
 
 GOOD: list[dict[str, Any]] = [
     {},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ VECTORS: dict[str, tuple[bytes, list[SseEvent]]] = {
     "U+0000 in a name makes another": (b"\0data: 1\ndata\0: 2\ndata: 3\n\n", [message(b"3")]),
     "a stream of unknown fields only": (b"foo: 1\n\nbar\n\n", []),
     "everything at once": (
-        b"data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:32\ndata:4\n\n",
+        b"data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata:3\rdata:\r\n data:32\ndata:4\n\n",
         [message(b"\0\n 2\n1\n3\n\n4")],
     ),
     # Comments
@@ -132,7 +133,7 @@ def bytewise(stream: bytes) -> list[bytes]:
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(min(place, len(stream)) for place in places), len(stream)]
-    return [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [stream[a:b] for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -206,23 +207,10 @@ def naive(stream: bytes) -> list[SseEvent]:
     return events
 
 
-FRAGMENTS = [
-    b"data",
-    b"data: ",
-    b"event:",
-    b"id: ",
-    b"retry: ",
-    b":",
-    b" ",
-    b"\n",
-    b"\n",
-    b"\n\n",
-    b"\r",
-    b"\r\n",
-    b"\0",
-]
-MORE = ["é".encode(), "🙂".encode(), b"\xf0\x9f", b"\xff", BOM, BOM[:2], b"1", b"Hel", b'{"a":"b"}']
-streams = st.lists(st.sampled_from(FRAGMENTS + MORE), max_size=40).map(b"".join)
+FIELDS = [b"data", b"data: ", b"event:", b"id: ", b"retry: ", b":", b" "]
+LINE_ENDS = [b"\n", b"\n", b"\n\n", b"\r", b"\r\n"]
+VALUES = ["é".encode(), "🙂".encode(), b"\xf0\x9f", b"\xff", b"\0", BOM, BOM[:2], b"1", b"Hel", b'{"a":"b"}']
+streams = st.lists(st.sampled_from(FIELDS + LINE_ENDS + VALUES), max_size=40).map(b"".join)
 cuts = st.lists(st.integers(0, 150), max_size=12)
 
 

@@ -28,11 +28,12 @@ def local_model() -> Iterator[str]:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.n_ctx = 2_048
     params.n_parallel = 2
-    params.model_alias = "smollm2"
+    params.model_alias = {"smollm2"}
+    params.verbosity = -1
     server = xllamacpp.Server(params)
     try:
         yield f"{server.listening_address}/v1"

@@ -15,6 +15,7 @@ from trunkline.core.sse import SseDecoder
 
 LIMIT: Final = aiohttp.ClientTimeout(total=300, sock_read=60)
 CUT_AFTER_EVENTS: Final = 25
+MAX_TOKENS: Final = 400  # a small model may not find its end
 
 
 class StoryFailed(Exception):
@@ -82,7 +83,7 @@ class Story:
         await self._verify(heard)
 
     async def _create(self, prompt: str, heard: Heard, cut_after: int | None = None) -> AsyncGenerator[str, None]:
-        body = {"input": prompt}
+        body = {"input": prompt, "max_tokens": MAX_TOKENS}
         async with self._http.post(f"{self._relay}/v1/turns?stream=true", json=body) as response:
             if response.status != 200:  # noqa: PLR2004
                 raise StoryFailed(f"the relay answered {response.status}: {await response.text()}")
