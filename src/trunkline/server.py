@@ -9,13 +9,16 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
 
+MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
 logger = logging.getLogger("trunkline")
 
 
@@ -64,7 +67,7 @@ class Server:
         app = make_app(settings, insecure=insecure, relay=self._relay)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=_Protocol,
             ws="websockets-sansio",
             ws_max_size=1 << 16,
             ws_per_message_deflate=False,
@@ -122,6 +125,28 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a bound on the header block, which it lacks on its own."""
+
+    _in_head = True
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response(f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
 
 
 def _is_loopback(host: str) -> bool:

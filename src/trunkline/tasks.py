@@ -23,6 +23,10 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    async def idle(self) -> None:
+        """Let every task take its next step; for tests that wait for one."""
+        await asyncio.sleep(0)
+
     async def close(self) -> None:
         """Cancel what still runs, and wait until all of it has ended."""
         for task in self._tasks:

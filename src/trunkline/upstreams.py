@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
 
 from trunkline.connect.credentials import ApiKey, Credentials
 from trunkline.connect.http import HttpClient
@@ -44,6 +44,13 @@ class UpstreamSettings(BaseModel):
     guards: Literal["none"] = Field(default="none", description="Which guards screen the answer.")
     max_answer_chars: int = Field(default=200_000, ge=1, description="An answer that is longer fails.")
     timeouts: Timeouts = Timeouts()
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_secret(cls, value: HttpUrl) -> HttpUrl:
+        if value.username or value.password:
+            raise ValueError("an address must not hold a user or a password: they would be printed; use api_key")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import httpx
@@ -166,6 +167,17 @@ async def test_a_body_without_a_length_is_bounded_too(http, relay_url):
 
     response = await http.post(f"{relay_url}/v1/turns", content=endless(), headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+async def test_endless_headers_are_bounded(relay_url):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(relay_url.rpartition(":")[2]))
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nx-long: ")
+        for _ in range(200):
+            writer.write(b"y" * 1_000)
+            await writer.drain()
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
 
 
 async def test_unknown_turns_and_paths_are_404(http, relay_url):
