@@ -21,7 +21,13 @@ HASTE = {"connect_s": 2, "first_token_s": 0.3, "between_tokens_s": 0.3, "turn_s"
 
 def settings_for(base_url: str, *, timeouts: Mapping[str, float] = PATIENCE, **more: Any) -> dict[str, Any]:
     """Settings with one upstream called `support`."""
-    upstream = {"preset": "openai", "base_url": base_url, "model": "sim-model", "timeouts": dict(timeouts)}
+    upstream = {
+        "preset": "openai",
+        "base_url": base_url,
+        "model": "sim-model",
+        "timeouts": dict(timeouts),
+        "attempts": 1,
+    }
     server = {"port": 0, "drain_s": 0.1, **more.pop("server", {})}
     return {"server": server, "upstreams": {"support": upstream | more.pop("upstream", {})}, **more}
 

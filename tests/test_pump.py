@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from trunkline.connect.breaker import Breaker
+from trunkline.connect.credentials import ApiKey
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
 from trunkline.log import Log
-from trunkline.pump import House, Pump
+from trunkline.pump import House, Pump, Route
 from trunkline.stores.base import StoreSettings, TurnLog
 from trunkline.stores.memory import MemoryStore
 from trunkline.tasks import Tasks
@@ -114,12 +116,15 @@ class Bench:
         self.wires: list[Wire] = []
         self.ended_calls = 0
         settings = SimpleNamespace(
-            timeouts=Timeouts(), max_answer_chars=limits.get("max_answer_chars", 1_000), model="m"
+            timeouts=Timeouts(), max_answer_chars=limits.get("max_answer_chars", 1_000), model="m", attempts=1
         )
         self.receivers: list[Any] = []
 
-        async def open_stream(source: Wire, command: Open, receiver: Any) -> None:
+        async def open_stream(source: Wire, command: Open, headers: Any, receiver: Any) -> None:
             self.receivers.append(receiver)
+
+        async def authorise() -> dict[str, str]:
+            return {"authorization": "Bearer x"}
 
         upstream = SimpleNamespace(
             name="up",
@@ -128,6 +133,10 @@ class Bench:
             source=self._wire,
             guard_stages=stages,
             open=open_stream,
+            authorise=authorise,
+            breaker=Breaker(),
+            credentials=ApiKey(None),
+            heard=lambda status, headers: None,
         )
         self.turn: TurnLog = self.log.create("turn_" + "0" * 32)
         started = Started(
@@ -141,9 +150,9 @@ class Bench:
         )
         self.log.append(self.turn, [started])
         self.tasks = Tasks(self.telemetry)
-        house = House(self.log, self.tasks, self.telemetry, lambda: self.now)
-        ask = Ask(self.turn.id, TurnRequest(input="hi"), "m")
-        self.pump = Pump(house, self.turn, upstream, ask, self._count_end)  # type: ignore[arg-type]
+        house = House(self.log, self.tasks, self.telemetry, lambda: self.now, lambda: 0.0)
+        routes = [Route(upstream, "m")]  # type: ignore[arg-type]
+        self.pump = Pump(house, self.turn, TurnRequest(input="hi"), routes, self._count_end)
 
     def _wire(self) -> Wire:
         self.wires.append(Wire())

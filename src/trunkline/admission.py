@@ -2,54 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from trunkline.core.errors import RequestRefused, nearest
-from trunkline.core.request import TurnRequest
+from pydantic import BaseModel, ConfigDict, Field
+
+from trunkline.core.errors import Fault, RequestRefused, nearest
+from trunkline.core.events import Notice
+from trunkline.core.request import Message, TurnRequest
+from trunkline.pump import Route
+from trunkline.tokens import count_prompt
 from trunkline.upstreams import Upstream
+
+KNOWN_WINDOWS: Final[dict[str, int]] = {"gpt-4-1106-preview": 128_000, "gpt-3.5-turbo-16k": 16_385}
+SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+
+
+class ModelSettings(BaseModel):
+    """`[models.NAME]`: what a platform's model takes, by the platform's name of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    context_window: int = Field(ge=1, description="Tokens of the prompt and the answer together.")
+    max_output: int | None = Field(default=None, ge=1, description="Tokens of the answer at most.")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may become a turn, as it is to be asked, and the ways to ask it in their order."""
+
+    request: TurnRequest
+    routes: tuple[Route, ...]
+    prompt_tokens: int
+    notices: tuple[Notice, ...] = ()
 
 
 class Admission:
     """Decides before a turn exists. What it refuses is not a turn: nothing is asked of a platform, nothing logged."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], default: str | None) -> None:
+    def __init__(
+        self, upstreams: Mapping[str, Upstream], default: str | None, models: Mapping[str, ModelSettings] | None = None
+    ) -> None:
         self._upstreams = upstreams
         self._default = default
+        self._models = models or {}
 
     @property
     def names(self) -> list[str]:
         """The names that a client may ask for as `model`."""
         return list(self._upstreams)
 
-    def admit(self, request: TurnRequest) -> tuple[Upstream, str]:
-        """Return the upstream and the platform's model for a request. Raises `RequestRefused`."""
-        upstream, model = self._route(request)
-        if upstream.needs_prompt and not request.prompt():
+    def admit(self, request: TurnRequest) -> Admitted:
+        """Route a request and check it against its upstream. Raises `RequestRefused`."""
+        route = self._route(request)
+        upstream, model = route
+        messages = request.prompt()
+        if upstream.needs_prompt and not messages:
             raise RequestRefused(
-                "input_required",
-                f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`.",
+                "input_required", f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`."
             )
-        return upstream, model
+        _check_messages(messages, upstream)
+        _check_options(request, upstream)
+        fallbacks = [self._upstreams[name] for name in upstream.settings.fallbacks]
+        routes = (route, *(Route(other, other.settings.model) for other in fallbacks))
+        tokens = count_prompt(messages, model)
+        window = self._window(upstream, model)
+        room = None if window is None else window - (request.max_tokens or 0)
+        self._check_output(request, model)
+        if room is None or tokens <= room:
+            return Admitted(request, routes, tokens)
+        kept = _newest_that_fit(messages, room, model) if upstream.settings.on_overflow == "truncate" else None
+        if kept is None:
+            asked = tokens + (request.max_tokens or 0)
+            raise RequestRefused("context_window_exceeded", f"Context window exceeded: {asked} > {window}")
+        dropped = len(messages) - len(kept)
+        fitting = request.model_copy(update={"messages": tuple(kept), "input": None})
+        notice = Notice("truncated", f"{dropped} of {len(messages)} messages left out to fit {window} tokens")
+        return Admitted(fitting, routes, count_prompt(kept, model), (notice,))
 
-    def _route(self, request: TurnRequest) -> tuple[Upstream, str]:
+    def _route(self, request: TurnRequest) -> Route:
         if request.upstream is not None:
             upstream = self._find(request.upstream)
-            return upstream, request.model or upstream.settings.model
+            return Route(upstream, request.model or upstream.settings.model)
         if request.model is not None:
             # A platform's model may hold a slash of its own, so the whole name is tried before its first part.
             if request.model in self._upstreams:
                 upstream = self._upstreams[request.model]
-                return upstream, upstream.settings.model
+                return Route(upstream, upstream.settings.model)
             name, slash, model = request.model.partition("/")
             upstream = self._find(name, asked=request.model)
-            return upstream, model if slash and model else upstream.settings.model
+            return Route(upstream, model if slash and model else upstream.settings.model)
         if self._default is None:
             raise RequestRefused(
-                "model_required",
-                f"There are several upstreams; name one: {', '.join(self._upstreams)}.",
+                "model_required", f"There are several upstreams; name one: {', '.join(self._upstreams)}."
             )
         upstream = self._find(self._default)
-        return upstream, upstream.settings.model
+        return Route(upstream, upstream.settings.model)
 
     def _find(self, name: str, asked: str | None = None) -> Upstream:
         upstream = self._upstreams.get(name)
@@ -59,3 +108,64 @@ class Admission:
             detail = f"There is no upstream {(asked or name)[:100]!r}.{hint} There is: {known}."
             raise RequestRefused("model_not_found", detail, status=404)
         return upstream
+
+    def _window(self, upstream: Upstream, model: str) -> int | None:
+        """Return the context window of a model: configured, known, or what its platform has at least."""
+        if model in self._models:
+            return self._models[model].context_window
+        least = upstream.limits.context_window
+        return None if least is None else KNOWN_WINDOWS.get(model, least)
+
+    def _check_output(self, request: TurnRequest, model: str) -> None:
+        limit = self._models[model].max_output if model in self._models else None
+        if limit is not None and request.max_tokens is not None and request.max_tokens > limit:
+            detail = f"max_tokens is {request.max_tokens}, and {model} gives at most {limit}."
+            raise RequestRefused("invalid_request", detail, faults=[Fault("/max_tokens", detail)])
+
+
+def _check_messages(messages: Sequence[Message], upstream: Upstream) -> None:
+    limits = upstream.limits
+    faults = []
+    for n, message in enumerate(messages):
+        if limits.roles is not None and message.role not in limits.roles:
+            known = ", ".join(sorted(limits.roles))
+            faults.append(Fault(f"/messages/{n}/role", f"got {message.role!r}, the platform takes {known}"))
+        size = len(message.text())
+        if limits.max_content_chars is not None and size > limits.max_content_chars:
+            detail = f"has {size} characters, the platform takes {limits.max_content_chars}"
+            faults.append(Fault(f"/messages/{n}/content", detail))
+    if faults:
+        first = faults[0]
+        raise RequestRefused("invalid_request", f"{first.pointer}: {first.detail}", faults=faults)
+
+
+def _check_options(request: TurnRequest, upstream: Upstream) -> None:
+    """Refuse what would change the answer and cannot be passed on; what only colours it is left out with a Notice."""
+    asked = {name for name, value in request.options.items() if (name, value) != ("n", 1)}
+    refused = sorted(upstream.limits.refused_options & asked)
+    if refused:
+        detail = f"Upstream {upstream.name!r} cannot pass on {', '.join(refused)}."
+        faults = [Fault(f"/{name}", "not supported by this upstream") for name in refused]
+        raise RequestRefused("unsupported_parameter", detail, faults=faults)
+
+
+def _newest_that_fit(messages: Sequence[Message], room: int, model: str) -> list[Message] | None:
+    """Keep the system messages and as many of the newest others as fit; None where not even the newest does.
+
+    A tool's result stays with the call that asked for it: the two go or stay together.
+    """
+    system = [message for message in messages if message.role in SYSTEM_ROLES]
+    groups: list[list[Message]] = []
+    for message in messages:
+        if message.role in SYSTEM_ROLES:
+            continue
+        if message.role == "tool" and groups:
+            groups[-1].append(message)
+        else:
+            groups.append([message])
+    kept: list[Message] = []
+    for group in reversed(groups):
+        if count_prompt([*system, *group, *kept], model) > room:
+            break
+        kept = [*group, *kept]
+    return [*system, *kept] if kept else None

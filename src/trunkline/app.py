@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from trunkline.admission import Admission
 from trunkline.config import Settings, parse
 from trunkline.connect.http import HttpClient
+from trunkline.connect.oauth import TokenCache
 from trunkline.core.events import AnyEvent
 from trunkline.core.request import TurnRequest
 from trunkline.endpoints import ENDPOINTS
@@ -69,13 +71,15 @@ class Relay:
         settings, loop = self.settings, asyncio.get_running_loop()
         await asyncio.to_thread(warm_up, [upstream.model for upstream in settings.upstreams.values()])
         self._tasks = tasks = Tasks(self.telemetry)
-        self._transports = Transports(SsePool(), HttpClient())
+        http = HttpClient()
+        tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
+        self._transports = Transports(SsePool(), http, tokens, time.monotonic, time.time)  # noqa: TID251 - a shell
         upstreams = make_upstreams(settings.upstreams, self._transports)
         log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
-        house = House(log, tasks, self.telemetry, time.monotonic)
+        house = House(log, tasks, self.telemetry, time.monotonic, random.random)
         server = settings.server
         limits = Limits(server.max_open_turns, server.keep_alive_s, server.stall_s)
-        admission = Admission(upstreams, settings.sole_upstream)
+        admission = Admission(upstreams, settings.sole_upstream, settings.models)
         self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
         tasks.spawn(self._sweep(self._turns), "sweep")
         return self

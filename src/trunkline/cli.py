@@ -134,8 +134,8 @@ def check(config: Path | None) -> None:
     """Check the settings as a whole, and say what they amount to."""
     settings = _load(config)
     for name, upstream in settings.upstreams.items():
-        key = "with a key" if upstream.api_key else "without a key"
-        click.echo(f"upstream {name}: {upstream.preset} at {upstream.base_url} {key}, model {upstream.model}")
+        key = "with a key" if upstream.api_key or upstream.client_secret else "without a key"
+        click.echo(f"upstream {name}: {upstream.preset} at {upstream.api_base} {key}, model {upstream.model}")
     count = len(settings.keys)
     click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
     click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention_s:g} s after their end")

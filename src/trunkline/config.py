@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from trunkline.admission import ModelSettings
 from trunkline.connect.secrets import is_literal
 from trunkline.core.errors import Fault, SettingsError, nearest
 from trunkline.endpoints.settings import KeySettings, ServerSettings
@@ -33,19 +34,13 @@ class Settings(BaseModel):
     keys: tuple[KeySettings, ...] = ()
     store: StoreSettings = StoreSettings()
     upstreams: dict[UpstreamName, UpstreamSettings] = Field(min_length=1)
+    models: dict[str, ModelSettings] = Field(default_factory=dict)
     default_upstream: str | None = Field(default=None, description="Who is asked where a request names nobody.")
 
     @property
     def sole_upstream(self) -> str | None:
         """Who is asked where a request names nobody: `default_upstream`, or the only one there is."""
         return self.default_upstream or (next(iter(self.upstreams)) if len(self.upstreams) == 1 else None)
-
-    @model_validator(mode="after")
-    def _default_exists(self) -> Settings:
-        name = self.default_upstream
-        if name is not None and name not in self.upstreams:
-            raise ValueError(f"default_upstream: there is no upstream {name!r}.{nearest(name, self.upstreams)}")
-        return self
 
 
 def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
@@ -56,7 +51,7 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tupl
     env = os.environ if env is None else env
     table = _read(path, env)
     faults = _override(table, env)
-    settings = parse(table, faults)
+    settings = parse(table, faults, env)
     warnings = [
         f"{name}: the secret stands in the settings; write env:NAME or file:PATH instead"
         for name in _literal_secrets(table)
@@ -65,17 +60,38 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tupl
     return settings, warnings
 
 
-def parse(table: Mapping[str, Any], faults: list[Fault] | None = None) -> Settings:
+def parse(
+    table: Mapping[str, Any], faults: list[Fault] | None = None, env: Mapping[str, str] | None = None
+) -> Settings:
     """Check a table of settings. Raises `SettingsError` with every fault, those in `faults` first."""
-    faults = list(faults or ())
+    faults = [*(faults or ()), *_unknown_names(table)]
     try:
-        settings = Settings.model_validate(table)
+        settings = Settings.model_validate(table, context={"env": os.environ if env is None else env})
     except ValidationError as error:
         faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
         raise SettingsError(faults) from None
     if faults:
         raise SettingsError(faults)
     return settings
+
+
+def _unknown_names(table: Mapping[str, Any]) -> list[Fault]:
+    """Find names of upstreams that do not exist; in the table as it is, so that they are told with all other faults."""
+    upstreams = table.get("upstreams")
+    if not isinstance(upstreams, Mapping):
+        return []
+    named = [("default_upstream", table.get("default_upstream"), "")]
+    for own, upstream in upstreams.items():
+        fallbacks = upstream.get("fallbacks") if isinstance(upstream, Mapping) else None
+        if isinstance(fallbacks, list | tuple):
+            named += [(f"upstreams.{own}.fallbacks", name, own) for name in fallbacks]
+    faults = []
+    for place, name, own in named:
+        if isinstance(name, str) and name not in upstreams:
+            faults.append(Fault(place, f"there is no upstream {name!r}.{nearest(name, upstreams)}"))
+        elif isinstance(name, str) and name == own:
+            faults.append(Fault(place, "an upstream is no fallback for itself"))
+    return faults
 
 
 def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
@@ -106,6 +122,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
         if env.get("OPENAI_API_KEY"):
             openai["api_key"] = "env:OPENAI_API_KEY"
         upstreams["openai"] = openai
+    upstreams |= _genesys_from_environment(env)
     if not upstreams and not any(name.startswith(f"{PREFIX}UPSTREAMS__") for name in env):
         detail = (
             "there is none. Write a trunkline.toml (see the README), name one with --config, "
@@ -115,11 +132,34 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     return {"upstreams": upstreams}
 
 
+def _genesys_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """The names that existing set-ups of the two Genesys SSE systems use."""
+    upstreams: dict[str, Any] = {}
+    if all(env.get(name) for name in ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_MODEL_ID")):
+        upstreams["genesys-completions"] = {
+            "preset": "genesys-completions",
+            "region": env.get("GENESYS_REGION") or "us_east_1",
+            "client_id": "env:GENESYS_CLIENT_ID",
+            "client_secret": "env:GENESYS_CLIENT_SECRET",
+            "model": env["GENESYS_MODEL_ID"],
+        }
+    if all(env.get(f"GENESYS_CLOUD_{name}") for name in ("BASE_URL", "CLIENT_ID", "CLIENT_SECRET")):
+        upstreams["genesys-chat"] = {
+            "preset": "genesys-chat",
+            "base_url": env["GENESYS_CLOUD_BASE_URL"],
+            "client_id": "env:GENESYS_CLOUD_CLIENT_ID",
+            "client_secret": "env:GENESYS_CLOUD_CLIENT_SECRET",
+            "model": env.get("GENESYS_MODEL_ID") or "gpt-4-1106-preview",
+        }
+    return upstreams
+
+
 def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:
     """Lay `TRUNKLINE__SECTION__KEY` over the table; return the faults of those that fit nowhere."""
     faults = []
     values = {name: value for name, value in env.items() if name.startswith(PREFIX)}
-    if env.get("WS_PORT"):
+    server = table.get("server", {})
+    if env.get("WS_PORT") and isinstance(server, dict) and "port" not in server:
         values = {f"{PREFIX}SERVER__PORT": env["WS_PORT"], **values}
     for name, value in sorted(values.items()):
         *sections, key = name.removeprefix(PREFIX).lower().split("__")
@@ -135,7 +175,8 @@ def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:
 
 def _literal_secrets(table: Mapping[str, Any]) -> list[str]:
     upstreams = table.get("upstreams", {})
-    return [f"upstreams.{name}.api_key" for name, u in upstreams.items() if is_literal(u.get("api_key"))]
+    keys = ("api_key", "client_secret")
+    return [f"upstreams.{name}.{key}" for name, u in upstreams.items() for key in keys if is_literal(u.get(key))]
 
 
 # Faults in words
@@ -157,24 +198,30 @@ def _fault(error: ErrorDetails) -> Fault:
         return Fault(pointer, f"got {given!r}, expected {context.get('expected')}.{nearest(str(given), words)}")
     if kind == "value_error":
         return Fault(pointer, str(context.get("error", error["msg"])))
-    message = error["msg"][:1].lower() + error["msg"][1:]
-    shown = "" if _is_secret(location) or isinstance(given, dict | list) else f"got {given!r}: "
+    message = error["msg"]
+    if message[1:2].islower():
+        message = message[:1].lower() + message[1:]
+    shown = "" if _is_secret(location, given) or isinstance(given, dict | list) else f"got {given!r}: "
     return Fault(pointer, f"{shown}{message}")
 
 
-def _is_secret(location: tuple[Any, ...]) -> bool:
-    return any(word in str(location[-1]) for word in ("key", "secret", "sha256")) if location else False
+def _is_secret(location: tuple[Any, ...], given: Any) -> bool:
+    """Tell whether a value may hold a secret: by its key, or because it is an address with a password in it."""
+    words = ("key", "secret", "sha256")
+    return any(word in str(part) for part in location for word in words) or "@" in str(given)
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
     """Return the keys that a section may have, by walking the models along a location."""
     model: Any = Settings
+    names_a_member = False
     for part in location:
-        if isinstance(part, int):
-            continue
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = _section_type(model.model_fields[str(part)].annotation)
-        # Where the part is no field, it is a free name in a table of sections, whose type stays the same.
+        if names_a_member:  # a free name in a table of sections, or the number of one in a list
+            names_a_member = False
+        elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            annotation = model.model_fields[str(part)].annotation
+            names_a_member = typing.get_origin(annotation) in (dict, tuple, list)
+            model = _section_type(annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 

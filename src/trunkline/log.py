@@ -153,7 +153,9 @@ class Follower:
             waiter.set_result(None)
 
     def leave(self, *_: object) -> None:
-        """The client is gone: whoever waits here gets `ReaderGone`."""
+        """The client is gone: whoever waits here gets `ReaderGone`. Leaving twice is harmless."""
+        if self.gone:
+            return
         self.gone = True
         self.wake()
         if self._on_gone is not None:

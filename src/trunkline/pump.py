@@ -8,13 +8,17 @@ wrong, the turn gets exactly one `Ended`, and nothing after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from http import HTTPStatus
+from typing import Final, NamedTuple
 
 import msgspec
 
-from trunkline.core.events import AnyEvent, Delta, Ended, ToolCall, Usage
+from trunkline.connect.backoff import full_jitter_s
+from trunkline.connect.oauth import TokenError
+from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
+from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Item, Loss, Open, Reopen, Send, WakeAt
 from trunkline.guards.screen import Screen
 from trunkline.log import Log
@@ -25,6 +29,16 @@ from trunkline.telemetry import BytesReceived, Telemetry, TurnEnded, internal_er
 from trunkline.tokens import count
 from trunkline.upstreams import Upstream
 
+RETRYABLE: Final = frozenset({"rate_limited", "upstream_unavailable", "connect_timeout", "handshake_timeout"})
+ELSEWHERE: Final = RETRYABLE | {
+    "upstream_interrupted", "upstream_error", "upstream_protocol", "upstream_auth", "upstream_forbidden",
+    "quota_exceeded", "first_token_timeout", "handshake_rejected",
+}  # fmt: skip
+TROUBLE: Final = frozenset(
+    {"upstream_unavailable", "connect_timeout", "first_token_timeout", "handshake_timeout", "upstream_interrupted"}
+)  # what a breaker counts: the platform is in trouble, not the request
+RETRY_BASE_S: Final = 0.5
+RETRY_CAP_S: Final = 10.0
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
 
 
@@ -36,19 +50,36 @@ class House:
     tasks: Tasks
     telemetry: Telemetry
     clock: Callable[[], float]
+    random: Callable[[], float]
+
+
+class Route(NamedTuple):
+    """One way to an answer: an upstream, and the platform's name of the model."""
+
+    upstream: Upstream
+    model: str
 
 
 class Pump:
     """One turn in motion. It receives from a source, obeys its dialect's commands, and ends the turn."""
 
-    def __init__(self, house: House, turn: TurnLog, upstream: Upstream, ask: Ask, on_ended: Callable[[], None]) -> None:
+    def __init__(
+        self, house: House, turn: TurnLog, request: TurnRequest, routes: Sequence[Route], on_ended: Callable[[], None]
+    ) -> None:
+        """Take the routes in their order: the first is asked, the others are there to fall back on."""
         self._house = house
         self._turn = turn
-        self._upstream = upstream
-        self._screen = Screen(upstream.guard_stages)
-        self._ask = ask
+        self._request = request
+        self._upstream, self._model = routes[0]
+        self._fallbacks = list(routes[1:])
+        self._screen = Screen(self._upstream.guard_stages)
         self._on_ended = on_ended
-        self._dialect = upstream.dialect()
+        self._dialect = self._upstream.dialect()
+        self._attempt = 0
+        self._attempt_bytes = 0
+        self._renewed = False
+        self._retry_after_s: float | None = None
+        self._sent_headers: Mapping[str, str] = {}
         self._source: Source | None = None
         self._last_open: Open | None = None
         self._alarms: dict[str, asyncio.TimerHandle] = {}
@@ -66,10 +97,22 @@ class Pump:
 
     def start(self) -> None:
         """Ask the platform."""
-        self._take(lambda now: self._dialect.start(self._ask, now))
+        now = self._house.clock()
+        self._last_token_at = now
+        self._attempt_bytes = 0
+        self._retry_after_s = None
+        if not self._upstream.breaker.admits(now):
+            detail = f"{self._upstream.name} failed again and again, and is left alone for a while"
+            self._end(Ended("failed", "upstream_unavailable", detail=detail), now)
+            return
+        self._dialect = self._upstream.dialect()
+        ask = Ask(self._turn.id, self._request, self._model)
+        self._take(lambda now: self._dialect.start(ask, now))
 
     def opened(self, headers: Mapping[str, str]) -> None:
         """Hear from the source that the stream is open."""
+        self._upstream.breaker.succeeded()
+        self._upstream.heard(200, headers)
         self._take(lambda now: self._dialect.opened(headers, now))
 
     def receive(self, data: bytes) -> None:
@@ -77,6 +120,7 @@ class Pump:
         if self.ended:
             return
         self._bytes += len(data)
+        self._attempt_bytes += len(data)
         now = self._house.clock()
         try:
             items = self._dialect.receive(data, now)
@@ -88,6 +132,12 @@ class Pump:
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Hear from the source that the platform answered with an error."""
         self._source = None
+        self._retry_after_s = self._upstream.heard(status, headers)
+        if status == HTTPStatus.UNAUTHORIZED and not self._renewed and not self.ended:
+            self._renewed = True
+            if self._upstream.credentials.rejected(self._sent_headers):
+                self.start()
+                return
         self._take(lambda now: self._dialect.refused(status, headers, body, now))
 
     def closed(self, loss: Loss) -> None:
@@ -199,13 +249,22 @@ class Pump:
 
     async def _connect(self, source: Source, command: Open) -> None:
         try:
-            await self._upstream.open(source, command, _Receiver(self, source))
+            headers = await self._upstream.authorise()
+            if self.is_current(source):
+                self._sent_headers = headers
+                await self._upstream.open(source, command, headers, _Receiver(self, source))
+        except TokenError as error:
+            if self.is_current(source):
+                self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
         except Exception as error:  # noqa: BLE001 - a turn must not wait for a stream that nobody opens
             self._fault(error)
 
     async def _call(self, command: Call) -> None:
         try:
             status, headers, body = await self._upstream.call(command)
+        except TokenError as error:
+            self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
+            return
         except Exception as error:  # noqa: BLE001 - as in _connect
             self._fault(error)
             return
@@ -233,7 +292,7 @@ class Pump:
 
     def _end(self, ended: Ended, now: float) -> None:
         """End the turn, once: flush or drop what the guards hold, count, append `Ended`, let the platform go."""
-        if self.ended:
+        if self.ended or self._tries_again(ended, now):
             return
         self.ended = True  # No second end from here on, whatever the rest of this function meets.
         try:
@@ -252,6 +311,40 @@ class Pump:
         self._tell(ended, now)
         self._on_ended()
 
+    def _tries_again(self, ended: Ended, now: float) -> bool:
+        """Try once more, or another upstream, where a failure came before any text; False where that is the end.
+
+        After the first text nothing is tried again: it would repeat what somebody has read.
+        """
+        if ended.outcome != "failed" or self._first_token_at is not None:
+            return False
+        reason = ended.reason
+        if reason in TROUBLE:
+            self._upstream.breaker.failed(now)
+        left_s = self._started_at + self._upstream.settings.timeouts.turn_s - now
+        if reason in RETRYABLE or (reason == "upstream_interrupted" and not self._attempt_bytes):
+            jitter = full_jitter_s(self._attempt, RETRY_BASE_S, RETRY_CAP_S, self._house.random)
+            wait_s = jitter if self._retry_after_s is None else self._retry_after_s
+            if self._attempt + 1 < self._upstream.settings.attempts and wait_s < left_s:
+                self._attempt += 1
+                self._drop_source()
+                self._alarm("retry", now + wait_s, self._retry)
+                self._last_token_at = now + wait_s
+                return True
+        if reason not in ELSEWHERE or not self._fallbacks or left_s <= 0:
+            return False
+        failed = self._upstream.name
+        self._upstream, self._model = self._fallbacks.pop(0)
+        self._attempt, self._renewed = 0, False
+        self._drop_source()
+        self._house.log.append(self._turn, [Notice("fallback", f"{failed} to {self._upstream.name}: {reason}")])
+        self._alarm("retry", now, self._retry)
+        return True
+
+    def _retry(self) -> None:
+        if not self.ended:
+            self.start()
+
     def _last_events(self, ended: Ended) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""
         last = self._screen.finish(ended.reason)
@@ -268,9 +361,8 @@ class Pump:
 
     def _count(self) -> Usage:
         """Count what the platform did not: the prompt, and all it said, whether it was released or not."""
-        model = self._ask.model
         prompt = self._turn.started.prompt_tokens
-        completion = count("".join(self._raw), model)
+        completion = count("".join(self._raw), self._model)
         return Usage(prompt, completion, prompt + completion, "relay")
 
     def _tell(self, ended: Ended, now: float) -> None:

@@ -12,18 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from trunkline.admission import Admission
+from trunkline.admission import Admission, Admitted
 from trunkline.core.errors import OffsetPastTail, Overloaded, TurnNotFound
 from trunkline.core.events import Started
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import LastReaderPolicy, TurnRequest
-from trunkline.dialects.base import Ask
 from trunkline.log import Follower
 from trunkline.pump import House, Pump
 from trunkline.stores.base import TurnLog
 from trunkline.telemetry import TurnStarted
-from trunkline.tokens import count_prompt
 from trunkline.upstreams import Upstream
 
 SLOWEST_SWEEP_S: Final = 1.0
@@ -106,18 +104,18 @@ class Turns:
         """Start a turn; `policy` applies where the request names none. Raises `RequestRefused`, `Overloaded`."""
         if self.draining:
             raise Overloaded("shutting_down", "The relay is shutting down and takes no new turns.")
-        upstream, model = self.admission.admit(request)
+        admitted = self.admission.admit(request)
         if len(self._open) >= self.limits.max_open_turns:
             detail = f"The relay has {len(self._open)} turns open, as many as it takes."
             raise Overloaded("too_many_turns", detail)
         now_ms = self.wall_ms()
         log = self.house.log.create(turn_id(now_ms, os.urandom(10)))
-        ask = Ask(log.id, request, model)
-        pump = Pump(self.house, log, upstream, ask, lambda: self._ended(log.id))
+        started = _started(log.id, admitted, principal, endpoint, now_ms)
+        pump = Pump(self.house, log, admitted.request, admitted.routes, lambda: self._ended(log.id))
         self._open[log.id] = _Open(pump, request.on_last_reader_gone or policy, request.cancel_after_s)
         self._quiet.clear()
-        self.house.log.append(log, [_started(ask, upstream.name, principal, endpoint, now_ms)])
-        self.house.telemetry.tell(TurnStarted(log.id, upstream.name, endpoint))
+        self.house.log.append(log, [started, *admitted.notices])
+        self.house.telemetry.tell(TurnStarted(log.id, started.upstream, endpoint))
         pump.start()
         return Turn(self, log)
 
@@ -205,14 +203,14 @@ class Turns:
                 opened.pump.cancel("client_left")
 
 
-def _started(ask: Ask, upstream: str, principal: str, endpoint: str, now_ms: int) -> Started:
-    request = ask.request
+def _started(turn: str, admitted: Admitted, principal: str, endpoint: str, now_ms: int) -> Started:
+    request, (upstream, model) = admitted.request, admitted.routes[0]
     created = datetime.fromtimestamp(now_ms / 1_000, UTC).isoformat(timespec="milliseconds")
     return Started(
-        turn=ask.turn_id,
+        turn=turn,
         principal=principal,
-        upstream=upstream,
-        model=ask.model,
+        upstream=upstream.name,
+        model=model,
         created_at=created.replace("+00:00", "Z"),
         endpoint=endpoint,
         conversation_id=request.conversation_id or "",
@@ -220,5 +218,5 @@ def _started(ask: Ask, upstream: str, principal: str, endpoint: str, now_ms: int
         dialog_id=request.dialog_id or "",
         prompt_id=request.prompt_id or "",
         language=request.language or "",
-        prompt_tokens=count_prompt(request.prompt(), ask.model),
+        prompt_tokens=admitted.prompt_tokens,
     )

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
+from trunkline.connect.backoff import retry_after_s
+from trunkline.connect.breaker import Breaker
 from trunkline.connect.credentials import ApiKey, Credentials
-from trunkline.connect.http import HttpClient
-from trunkline.connect.secrets import Secret
+from trunkline.connect.http import Answer, HttpClient
+from trunkline.connect.oauth import Client, TokenCache
+from trunkline.connect.rate_limit import RateLimiter
+from trunkline.connect.secrets import Name, Secret
+from trunkline.core.errors import nearest
 from trunkline.dialects.base import Call, Dialect, Open
-from trunkline.dialects.openai_chat import OpenAIChat
+from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, PromptLimits
 from trunkline.guards.base import Stage
 from trunkline.sources.base import Receiver, Source, StreamRequest
 from trunkline.sources.sse_client import SseClient, SsePool
@@ -37,20 +45,87 @@ class UpstreamSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: Literal["openai"] = Field(description="Which platform's wire is spoken.")
-    base_url: HttpUrl = Field(description="The address that paths are added to, such as https://api.openai.com/v1.")
+    preset: Literal["openai", "genesys-completions", "genesys-chat"] = Field(description="Whose wire is spoken.")
+    base_url: HttpUrl | None = Field(default=None, description="Paths are added to it; not needed with a region.")
+    region: str | None = Field(default=None, description="A Genesys Cloud region, such as eu_west_1.")
+    login_url: HttpUrl | None = Field(default=None, description="Where tokens are asked for, if not at base_url.")
     api_key: Secret | None = Field(default=None, description='A secret: "env:NAME", "file:PATH" or the key itself.')
+    client_id: Name | None = Field(default=None, description='The OAuth client; may be written "env:NAME".')
+    client_secret: Secret | None = Field(default=None, description='Its secret: "env:NAME" or "file:PATH".')
+    scopes: tuple[str, ...] | None = Field(default=None, description="In place of the preset's own.")
+    token_style: Literal["basic", "form", "json"] | None = Field(
+        default=None, description="How the client says who it is: HTTP Basic, form body or JSON body."
+    )
+    paths: dict[str, str] = Field(default_factory=dict, description="In place of the preset's own, by name.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Sent with every request to the platform.")
     model: str = Field(min_length=1, description="The model that the platform is asked for.")
     guards: Literal["none"] = Field(default="none", description="Which guards screen the answer.")
+    fallbacks: tuple[str, ...] = Field(default=(), description="Upstreams to ask instead, before the first text.")
+    attempts: int = Field(default=3, ge=1, le=10, description="How often a request is tried before its first text.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row after which it is left alone.")
+    breaker_open_s: float = Field(default=10, gt=0, description="For how long it is left alone then, in seconds.")
     max_answer_chars: int = Field(default=200_000, ge=1, description="An answer that is longer fails.")
+    max_content_chars: int | None = Field(default=None, ge=1, description="Of one message, in place of the preset's.")
+    on_overflow: Literal["refuse", "truncate"] = Field(
+        default="refuse", description="What to do with a prompt that does not fit the model's context window."
+    )
     timeouts: Timeouts = Timeouts()
 
-    @field_validator("base_url")
+    @field_validator("base_url", "login_url")
     @classmethod
-    def _holds_no_secret(cls, value: HttpUrl) -> HttpUrl:
-        if value.username or value.password:
-            raise ValueError("an address must not hold a user or a password: they would be printed; use api_key")
+    def _holds_no_secret(cls, value: HttpUrl | None) -> HttpUrl | None:
+        if value is not None and (value.username or value.password):
+            raise ValueError("an address must not hold a user or a password: they would be printed")
         return value
+
+    @field_validator("region")
+    @classmethod
+    def _is_a_region(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        name = value.strip().lower().replace("-", "_")
+        if name not in GENESYS_REGIONS:
+            raise ValueError(f"there is no region {value!r}.{nearest(name, GENESYS_REGIONS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_its_preset(self) -> UpstreamSettings:
+        """Say everything that the preset needs and does not have, at once."""
+        preset = PRESETS[self.preset]
+        faults = []
+        if preset.auth == "oauth":
+            faults += [f"{name} is required" for name in ("client_id", "client_secret") if not getattr(self, name)]
+            if (self.region is None) == (self.base_url is None):
+                faults.append("give either region or base_url")
+            unused = ["api_key"]
+        else:
+            if self.base_url is None:
+                faults.append("base_url is required")
+            unused = ["region", "login_url", "client_id", "client_secret", "scopes", "token_style"]
+        faults += [f"{name} is not used by it" for name in unused if getattr(self, name) is not None]
+        known = sorted(preset.paths)
+        faults += [f"there is no path {name!r}, only {', '.join(known)}" for name in self.paths if name not in known]
+        if faults:
+            raise ValueError(f"with preset {self.preset!r}: {'; '.join(faults)}")
+        return self
+
+    @property
+    def api_base(self) -> str:
+        """The address of the platform's API, without a slash at its end."""
+        if self.base_url is not None:
+            return str(self.base_url).rstrip("/")
+        return f"https://api.{GENESYS_REGIONS[self.region or '']}"
+
+    @property
+    def all_paths(self) -> dict[str, str]:
+        """The preset's paths with those of the settings over them."""
+        return {**PRESETS[self.preset].paths, **self.paths}
+
+    @property
+    def token_url(self) -> str:
+        """Where tokens are asked for."""
+        base = str(self.login_url).rstrip("/") if self.login_url is not None else self.api_base
+        return base + self.all_paths["token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +134,43 @@ class Transports:
 
     sse: SsePool
     http: HttpClient
+    tokens: TokenCache
+    clock: Callable[[], float]
+    wall: Callable[[], float]
 
     async def close(self) -> None:
         """Drop every connection."""
+        await self.tokens.close()
         self.sse.close()
         await self.http.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A dialect, the transport that carries it, and whether it sends a prompt at all."""
-
-    dialect: Callable[[], Dialect]
-    transport: Literal["sse", "websocket"]
-    needs_prompt: bool = True
-
-
-PRESETS: Final[dict[str, Preset]] = {"openai": Preset(OpenAIChat, "sse")}
 
 
 class Upstream:
     """One named upstream: makes a dialect per turn, opens its streams and makes its calls with credentials."""
 
-    def __init__(self, name: str, settings: UpstreamSettings, preset: Preset, transports: Transports) -> None:
+    def __init__(self, name: str, settings: UpstreamSettings, transports: Transports, limiter: RateLimiter) -> None:
         self.name = name
         self.settings = settings
-        self.needs_prompt = preset.needs_prompt
-        self._preset = preset
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
+        self._preset = PRESETS[settings.preset]
         self._transports = transports
-        self._base = str(settings.base_url).rstrip("/")
-        self._credentials: Credentials = ApiKey(settings.api_key)
+        self._limiter = limiter
+        self.credentials: Credentials = self._make_credentials()
+
+    @property
+    def needs_prompt(self) -> bool:
+        """Whether the platform is sent a prompt at all."""
+        return self._preset.needs_prompt
+
+    @property
+    def limits(self) -> PromptLimits:
+        """What the platform takes of a prompt, with what the settings say over it."""
+        chars = self.settings.max_content_chars
+        return self._preset.limits if chars is None else replace(self._preset.limits, max_content_chars=chars)
 
     def dialect(self) -> Dialect:
         """Make the dialect of one turn."""
-        return self._preset.dialect()
+        return self._preset.make(self.settings.all_paths)
 
     def guard_stages(self) -> list[Stage]:
         """Make the guard stages of one text of one turn, in their order."""
@@ -102,23 +180,68 @@ class Upstream:
         """Make a source for one stream."""
         return SseClient(self._transports.sse) if self._preset.transport == "sse" else WebSocketClient()
 
-    async def open(self, source: Source, command: Open, receiver: Receiver) -> None:
-        """Carry out an `Open`: add address and credentials, and let the source connect."""
-        headers = {**command.headers, **await self._credentials.headers()}
+    async def authorise(self) -> dict[str, str]:
+        """Return the headers of the next request, when the platform's rate limit lets it go. Raises `TokenError`."""
+        headers = await self.credentials.headers()
+        wait_s = self._limiter.reserve(self._transports.clock())
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        return headers | self.settings.headers
+
+    async def open(self, source: Source, command: Open, headers: Mapping[str, str], receiver: Receiver) -> None:
+        """Carry out an `Open` with authorised headers: add the address, and let the source connect."""
         connect_s = self.settings.timeouts.connect_s
-        request = StreamRequest(command.method, self._base + command.path, headers, command.body, connect_s)
+        url = self.settings.api_base + command.path
+        request = StreamRequest(command.method, url, {**command.headers, **headers}, command.body, connect_s)
         await source.open(request, receiver)
 
     async def call(self, command: Call) -> tuple[int, Mapping[str, str], bytes]:
-        """Carry out a `Call`; status 0 means that no answer came."""
-        headers = await self._credentials.headers()
-        url = self._base + command.path
-        answer = await self._transports.http.call(
-            command.method, url, headers=headers, json=command.json, timeout_s=MAX_CALL_S
-        )
+        """Carry out a `Call`; status 0 means that no answer came. A 401 renews the token, once. Raises `TokenError`."""
+        body, content = None, {}
+        if command.json is not None:
+            body, content = msgspec.json.encode(command.json), {"content-type": "application/json"}
+        url = self.settings.api_base + command.path
+        answer = Answer(0, {}, b"")
+        for _ in range(2):
+            headers = await self.authorise()
+            answer = await self._transports.http.call(
+                command.method, url, headers=headers | content, body=body, timeout_s=MAX_CALL_S
+            )
+            self.heard(answer.status, answer.headers)
+            if answer.status != HTTPStatus.UNAUTHORIZED or not self.credentials.rejected(headers):
+                break
         return answer.status, answer.headers, answer.body
+
+    def heard(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """Learn from an answer's status and headers; return its `Retry-After` in seconds, if it has one."""
+        now, wall_s = self._transports.clock(), self._transports.wall()
+        self._limiter.heard(headers, now, wall_s)
+        wait_s = retry_after_s(headers, wall_s)
+        if status == HTTPStatus.TOO_MANY_REQUESTS and wait_s is not None:
+            self._limiter.must_wait(wait_s, now)
+        return wait_s
+
+    def _make_credentials(self) -> Credentials:
+        settings = self.settings
+        if self._preset.auth == "key" or settings.client_id is None or settings.client_secret is None:
+            return ApiKey(settings.api_key)
+        client = Client(
+            settings.token_url,
+            settings.client_id,
+            settings.client_secret,
+            self._preset.scopes if settings.scopes is None else settings.scopes,
+            settings.token_style or self._preset.token_style,
+            self._preset.leeway_s,
+        )
+        return self._transports.tokens.of(client)
 
 
 def make_upstreams(settings: Mapping[str, UpstreamSettings], transports: Transports) -> dict[str, Upstream]:
-    """Make the upstreams of a relay from their settings."""
-    return {name: Upstream(name, s, PRESETS[s.preset], transports) for name, s in settings.items()}
+    """Make the upstreams of a relay from their settings; those that share a credential share its rate limit."""
+    limiters: dict[tuple[str, str | None], RateLimiter] = {}
+    upstreams = {}
+    for name, s in settings.items():
+        key = s.api_key.get_secret_value() if s.api_key is not None else s.client_id
+        limiter = limiters.setdefault((s.api_base, key), RateLimiter())
+        upstreams[name] = Upstream(name, s, transports, limiter)
+    return upstreams

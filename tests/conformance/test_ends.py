@@ -55,9 +55,9 @@ async def check(case: dict[str, Any], seen: Seen, simulator: Simulator, reader: 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene() -> AsyncIterator[tuple[Simulator, str, Relay]]:
-    """One platform, one server and one library relay for all cases, so that each also meets what the last left behind."""
+    """One platform, one server and one library relay for all cases: each also meets what the last left behind."""
     async with Simulator(seed=7) as simulator:
-        settings = settings_for(f"{simulator.url}/v1", timeouts=HASTE)
+        settings = settings_for(f"{simulator.url}/v1", timeouts=HASTE, upstream={"breaker_failures": 10_000})
         async with serving(settings) as url, Relay(settings) as relay:
             yield simulator, url, relay
 

@@ -17,7 +17,7 @@ from conftest import settings_for
 from dialects.toy import Toy
 from trunkline import Delta, Ended, Notice, Relay, TurnRequest
 from trunkline.dialects.base import Ask, Call, Loss, Open, Reopen, Send, WakeAt
-from trunkline.upstreams import PRESETS, Preset
+from trunkline.dialects.presets import PRESETS, Preset
 
 WORDS = ["Trunk ", "lines ", "carry ", "many ", "calls."]
 
@@ -88,7 +88,7 @@ class ToyPlatform:
 
 @asynccontextmanager
 async def toy_relay(platform: ToyPlatform, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Relay]:
-    monkeypatch.setitem(PRESETS, "openai", Preset(GetToy, "websocket"))  # a preset is a row of a table
+    monkeypatch.setitem(PRESETS, "openai", Preset(lambda _: GetToy(), "websocket"))  # a preset is a row of a table
     async with serve(platform.words, "127.0.0.1", 0, process_request=platform.http) as server:
         port = server.sockets[0].getsockname()[1]
         async with Relay(settings_for(f"http://127.0.0.1:{port}")) as relay:
@@ -158,7 +158,7 @@ async def test_a_refused_call_and_a_refused_upgrade_end_the_turn(monkeypatch):
 
 
 async def test_a_platform_that_cannot_be_reached_ends_the_turn(monkeypatch):
-    monkeypatch.setitem(PRESETS, "openai", Preset(GetToy, "websocket"))
+    monkeypatch.setitem(PRESETS, "openai", Preset(lambda _: GetToy(), "websocket"))
     async with Relay(settings_for("http://127.0.0.1:9")) as relay:
         _, _, ended = await run(relay)
     assert ended is not None

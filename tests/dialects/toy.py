@@ -1,5 +1,7 @@
-"""A toy platform that is nothing like OpenAI's: a WebSocket with a handshake in two steps, a configuration call, sleep and
-reconnection. It proves that the contract of a dialect carries more than one SSE answer to one request."""
+"""A toy platform that is nothing like OpenAI's: a WebSocket, a handshake in two steps, a call, sleep and reconnection.
+
+It proves that the contract of a dialect carries more than one SSE answer to one request.
+"""
 
 from __future__ import annotations
 

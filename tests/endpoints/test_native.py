@@ -284,7 +284,7 @@ async def test_a_reader_that_stalls_is_let_go_and_slows_nobody(simulator, http):
     async with serving(settings) as url:
         turn = (await create(http, url, "sim:tokens=60000;sim:fault=flood", on_last_reader_gone="finish"))["id"]
         host, port = url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=1_024)
+        _reader, writer = await asyncio.open_connection(host, int(port), limit=1_024)
         writer.write(f"GET /v1/turns/{turn}/events HTTP/1.1\r\nhost: x\r\n\r\n".encode())
         text = (await http.get(f"{url}/v1/turns/{turn}/events")).text
         assert native_events(text)[-1]["outcome"] == "completed"

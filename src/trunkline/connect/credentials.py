@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -11,7 +12,10 @@ class Credentials(Protocol):
     """Gives the headers that authenticate a request; called once per request."""
 
     async def headers(self) -> dict[str, str]:
-        """Return the headers, names in lower case."""
+        """Return the headers, names in lower case. Raises `TokenError`."""
+
+    def rejected(self, headers: Mapping[str, str]) -> bool:
+        """Hear that a request with these headers was answered 401; True where another try may have better ones."""
 
 
 class ApiKey:
@@ -27,3 +31,7 @@ class ApiKey:
             return {}
         key = self._key.get_secret_value()
         return {self._header: f"Bearer {key}" if self._header == "authorization" else key}
+
+    def rejected(self, headers: Mapping[str, str]) -> bool:
+        """A fixed key does not become another one."""
+        return False

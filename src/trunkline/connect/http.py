@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -29,7 +29,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
-        self, method: str, url: str, *, headers: Mapping[str, str], json: Any = None, timeout_s: float = 10
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None, timeout_s: float = 10
     ) -> Answer:
         """Make one call. Never raises for what the network or the platform does: status 0 says that none came."""
         if self._session is None:
@@ -37,10 +37,6 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=0, ssl=client_context()), trust_env=True, auto_decompress=False
             )
         sent = {"accept-encoding": "identity", **headers}
-        body = None
-        if json is not None:
-            body = msgspec.json.encode(json)
-            sent["content-type"] = "application/json"
         limit = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(

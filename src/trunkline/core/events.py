@@ -120,7 +120,10 @@ class Entry(msgspec.Struct, gc=False):
 
 def decode_event(data: bytes) -> AnyEvent:
     """Read an event from its native JSON. Raises `msgspec.DecodeError` where it is none."""
-    event: AnyEvent = _decode(data)
+    try:
+        event: AnyEvent = _decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"not an event: {type(error).__name__}") from None
     return event
 
 

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
+_FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty name is a comment's
+MAX_RETRY_DIGITS: Final = 12  # some thirty years; a longer number is no wish but an attack
 
 
 class SseEvent(msgspec.Struct, gc=False):
@@ -24,7 +26,9 @@ class SseDecoder:
     `overflowed` turns true, the events before it are returned, and nothing after it is.
     """
 
-    __slots__ = ("_begun", "_last_id", "_max_event_bytes", "_skip_lf", "_tail", "overflowed", "retry_ms")
+    __slots__ = (
+        "_begun", "_last_id", "_max_event_bytes", "_recognised", "_skip_lf", "_tail", "overflowed", "retry_ms",
+    )  # fmt: skip
 
     def __init__(self, max_event_bytes: int = 1 << 20) -> None:
         self._max_event_bytes = max_event_bytes
@@ -32,8 +36,14 @@ class SseDecoder:
         self._begun = False
         self._skip_lf = False
         self._last_id = ""
+        self._recognised = False
         self.retry_ms: int | None = None
         self.overflowed = False
+
+    @property
+    def recognised(self) -> bool:
+        """Whether anything so far looked like an event stream: a comment, or a field that the standard knows."""
+        return self._recognised or (b":" in self._tail[:6] and self._tail.partition(b":")[0] in _FIELDS)
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take the next bytes; return the events that they complete. An unfinished event at the end is never one."""
@@ -63,6 +73,7 @@ class SseDecoder:
                 break
             if block.startswith(b"data: ") and b"\n" not in block:
                 events.append(SseEvent(block[6:], last_id=self._last_id))
+                self._recognised = True
             else:
                 self._interpret(block, events)
         # One byte more than the limit may be the first half of the blank line.
@@ -95,6 +106,8 @@ class SseDecoder:
         kind = ""
         for line in block.split(b"\n"):
             name, _, value = line.partition(b":")
+            if line and name in _FIELDS:
+                self._recognised = True
             value = value.removeprefix(b" ")
             if name == b"data":
                 data.append(value)
@@ -103,7 +116,9 @@ class SseDecoder:
             elif name == b"id" and b"\0" not in value:
                 self._last_id = value.decode("utf-8", "replace")
             elif name == b"retry" and value.isdigit():
-                self.retry_ms = int(value[:12])
+                digits = value.lstrip(b"0") or b"0"
+                if len(digits) <= MAX_RETRY_DIGITS:
+                    self.retry_ms = int(digits)
         if data:
             events.append(SseEvent(b"\n".join(data), kind or "message", self._last_id))
 

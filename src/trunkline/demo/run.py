@@ -49,9 +49,8 @@ async def _tell(ready: asyncio.Future[str], serving: asyncio.Task[None], ledger_
         "Write a short story about a telephone exchange, in about 120 words.",
     )  # fmt: skip
     url = ready.result()
-    print(
-        f"\nTrunkline's relay listens on {url}; behind it is {'a simulated platform' if ledger_url else 'SmolLM2-135M'}."
-    )
+    behind = "a simulated platform" if ledger_url else "SmolLM2-135M"
+    print(f"\nTrunkline's relay listens on {url}; behind it is {behind}.")
     try:
         await Story(url, ledger_url, prompts).tell()
     except StoryFailed as error:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from trunkline.core.events import Channel, Delta, Ended, Notice, ToolCall, Usage
-from trunkline.core.sse import SseDecoder
+from trunkline.core.request import Message
+from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
 
 MAX_WHOLE_ANSWER_BYTES: Final = 4 << 20  # bounds what a server that ignores "stream" may send at once
@@ -20,12 +21,12 @@ class _Function(msgspec.Struct, gc=False):
 
 
 class _ToolCall(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Said(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -35,8 +36,8 @@ class _Message(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
-    delta: _Message | None = None
-    message: _Message | None = None
+    delta: _Said | None = None
+    message: _Said | None = None
     finish_reason: str | None = None
 
 
@@ -55,6 +56,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
+NOT_A_CHUNK: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _FINISH: Final[dict[str, str]] = {
     "stop": "stop",
@@ -84,36 +86,55 @@ _STATUS_REASONS: Final[dict[int, str]] = {
 class OpenAIChat:
     """One answer of an OpenAI-compatible server, streamed or, from a server that ignores `stream`, whole."""
 
-    def __init__(self, *, path: str = "/chat/completions", include_usage: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        path: str = "/chat/completions",
+        include_usage: bool = True,
+        fields: frozenset[str] | None = None,
+        permission: str = "",
+    ) -> None:
+        """Take what a preset knows of its platform.
+
+        `fields` are those that its body takes beside model, messages and stream (None: all), `permission` is what to
+        grant when it answers 403.
+        """
         self._path = path
         self._include_usage = include_usage
+        self._fields = fields
+        self._permission = permission
         self._sse = SseDecoder()
         self._whole: bytearray | None = None
         self._finish: dict[int, str | None] = {}
         self._dropped = 0
         self._n = 1
         self._bytes = 0
-        self._understood = False
 
     def start(self, ask: Ask, now: float) -> list[Item]:
         """Ask for a stream, with usage where the preset says that the server knows `stream_options`."""
         request = ask.request
-        body: dict[str, Any] = {
-            **request.options,
-            "model": ask.model,
-            "messages": [m.model_dump(exclude_unset=True) for m in request.prompt()],
-            "stream": True,
-        }
-        if self._include_usage:
-            body["stream_options"] = {"include_usage": True}
+        asked = {**request.options}
         for name in ("temperature", "max_tokens", "stop"):
             value = getattr(request, name)
             if value is not None:
-                body[name] = value
-        n = request.options.get("n")
+                asked[name] = value
+        left_out = [] if self._fields is None else sorted(asked.keys() - self._fields)
+        body: dict[str, Any] = {name: value for name, value in asked.items() if name not in left_out}
+        body["model"] = ask.model
+        body["messages"] = [self._message(message) for message in request.prompt()]
+        body["stream"] = True
+        if self._include_usage:
+            body["stream_options"] = {"include_usage": True}
+        n = body.get("n")
         self._n = n if isinstance(n, int) else 1
         headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        return [Open("POST", self._path, headers, msgspec.json.encode(body))]
+        opening = Open("POST", self._path, headers, msgspec.json.encode(body))
+        return [Notice("not_sent", ", ".join(left_out)), opening] if left_out else [opening]
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        if self._fields is None:
+            return message.model_dump(exclude_unset=True)
+        return {"role": message.role, "content": message.text()}
 
     def opened(self, headers: Mapping[str, str], now: float) -> list[Item]:
         """Decide by the content type: an event stream, one whole JSON object, or nothing that can be read."""
@@ -134,17 +155,16 @@ class OpenAIChat:
         self._bytes += len(data)
         items: list[Item] = []
         for event in self._sse.feed(data):
-            self._understood = True
             payload = event.data
             if payload == b"[DONE]":
                 items.extend(self._end())
                 return items
             try:
                 chunk = _decode(payload)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except NOT_A_CHUNK:
                 if event.type not in ("message", "error"):
                     continue  # an event of a kind of its own, whose data need not be JSON
-                items.append(_protocol("expected a chat.completion.chunk object, got data that is not one"))
+                items.append(_unreadable(event))
                 return items
             if self._take(chunk, items, failed=event.type == "error"):
                 return items
@@ -157,6 +177,8 @@ class OpenAIChat:
         reason = _STATUS_REASONS.get(status, "upstream_error")
         words = _words(body)
         detail = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+        if status == 403 and self._permission:  # noqa: PLR2004
+            detail += f"; grant {self._permission}"
         return [Ended("failed", reason, detail=detail)]
 
     def answered(self, call: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
@@ -169,7 +191,7 @@ class OpenAIChat:
             return self._whole_answer(bytes(self._whole))
         if loss.clean and self._all_finished():
             return [Notice("no_end_mark", "the stream ended cleanly without [DONE]"), *self._end()]
-        if loss.clean and self._bytes and not self._understood:
+        if loss.clean and self._bytes and not self._sse.recognised:
             return [_protocol(f"expected server-sent events, got {self._bytes} bytes that hold none")]
         detail = loss.detail or "the stream ended without its end mark"
         reason = "upstream_interrupted" if loss.clean else loss.reason
@@ -181,7 +203,8 @@ class OpenAIChat:
 
     def _take(self, chunk: _Chunk, items: list[Item], *, failed: bool) -> bool:
         """Append what one chunk says; True when it ends the turn."""
-        if chunk.error is not None or failed:
+        said_only = chunk.choices is None and chunk.usage is None and (chunk.message or chunk.detail)
+        if chunk.error is not None or failed or said_only:
             items.append(Ended("failed", "upstream_error", detail=_error_words(chunk)))
             return True
         for choice in chunk.choices or ():
@@ -189,7 +212,7 @@ class OpenAIChat:
             if message is not None:
                 if self._finish.get(choice.index) is not None:
                     # Nothing may follow a finish reason; what does is no part of the answer.
-                    self._dropped += len(message.content or "")
+                    self._dropped += _size(message)
                 else:
                     self._finish.setdefault(choice.index, None)
                     _append_message(choice.index, message, items)
@@ -223,7 +246,7 @@ class OpenAIChat:
         items: list[Item] = []
         try:
             chunk = _decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_A_CHUNK:
             return [_protocol("expected a chat.completion object, got JSON that is not one")]
         if self._take(chunk, items, failed=False):
             return items
@@ -232,15 +255,31 @@ class OpenAIChat:
         return [Notice("not_streamed", "the server sent its answer whole"), *items, *self._end()]
 
 
-def _append_message(index: int, message: _Message, items: list[Item]) -> None:
+def _append_message(index: int, message: _Said, items: list[Item]) -> None:
     if message.content:
         items.append(Delta(message.content, index))
     reasoning = message.reasoning_content or message.reasoning
     texts: tuple[tuple[str | None, Channel], ...] = ((reasoning, "reasoning"), (message.refusal, "refusal"))
     items.extend(Delta(text, index, channel) for text, channel in texts if text)
-    for call in message.tool_calls or ():
+    for place, call in enumerate(message.tool_calls or ()):
         function = call.function or _Function()
-        items.append(ToolCall(index, call.index, call.id or "", function.name or "", function.arguments or ""))
+        # In a whole answer calls have no index: their place in the list is it.
+        number = place if call.index is None else call.index
+        items.append(ToolCall(index, number, call.id or "", function.name or "", function.arguments or ""))
+
+
+def _size(message: _Said) -> int:
+    """How many characters a message holds, of whatever kind."""
+    reasoning = message.reasoning_content or message.reasoning
+    calls = (call.function.arguments for call in message.tool_calls or () if call.function is not None)
+    return sum(len(text or "") for text in (message.content, reasoning, message.refusal, *calls))
+
+
+def _unreadable(event: SseEvent) -> Ended:
+    """An event that should be a chunk and is none: an error in plain words, or a stream that cannot be trusted."""
+    if event.type == "error":
+        return Ended("failed", "upstream_error", detail=event.data.decode("utf-8", "replace"))
+    return _protocol("expected a chat.completion.chunk object, got data that is not one")
 
 
 def _protocol(detail: str) -> Ended:
@@ -250,8 +289,10 @@ def _protocol(detail: str) -> Ended:
 def _error_words(chunk: _Chunk) -> str:
     """The sentence in an error object, of whichever of the usual shapes."""
     for value in (chunk.error, chunk.detail, chunk.message):
+        if isinstance(value, list) and value:
+            value = value[0]  # noqa: PLW2901 - FastAPI lists what is wrong with each field
         if isinstance(value, dict):
-            value = value.get("message")  # noqa: PLW2901
+            value = value.get("message") or value.get("msg")  # noqa: PLW2901
         if isinstance(value, str) and value:
             return value
     return "an error without words"
@@ -261,7 +302,7 @@ def _words(body: bytes) -> str:
     """The sentence in the body of an HTTP error; a body that is no JSON object (a proxy's page) is not quoted."""
     try:
         chunk = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_A_CHUNK:
         return ""
     words = _error_words(chunk)
     return "" if words == "an error without words" else words

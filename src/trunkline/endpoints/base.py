@@ -280,20 +280,22 @@ class EventStream(FollowResponse):
 
 
 async def first_word(follower: Follower, timeout_s: float) -> Ended | None:
-    """Wait until the turn says more than that it has started; return its end where that is all it says.
+    """Wait for a turn's first text; return its end where it ended without any, None where text came or time is over.
 
-    Returns None where text came, where the time is over, and where the reader resumes behind the start.
+    A Notice is no text: a turn that is tried again, or elsewhere, may still fail with a status of its own.
     """
     log = follower.turn
     try:
         async with asyncio.timeout(timeout_s):
-            while log.visible <= max(1, follower.cursor) and not log.ended:
+            while True:
+                shown = [entry.event for entry in log.entries[: log.visible]]
+                if any(isinstance(event, Delta | ToolCall) for event in shown):
+                    return None
+                if log.ended:
+                    return shown[-1] if isinstance(shown[-1], Ended) else None
                 await follower.wait(log.visible)
     except TimeoutError:
         return None
-    shown = [entry.event for entry in log.entries[: log.visible]]
-    said = any(isinstance(event, Delta | ToolCall) for event in shown)
-    return shown[-1] if shown and isinstance(shown[-1], Ended) and not said else None
 
 
 async def whole(follower: Follower) -> None:

@@ -31,26 +31,27 @@ class Screen:
     def screen(self, events: list[AnyEvent]) -> list[AnyEvent]:
         """Screen what one read brought. Once blocked, everything that follows is swallowed."""
         released: list[AnyEvent] = []
+        if self.blocked:
+            return released
         for event in events:
             if not isinstance(event, Delta):
                 released.append(event)
-                continue
-            self._feed(event, released)
-            if self.blocked:
+            elif not self._feed(event, released):
                 break
         return released
 
     def finish(self, reason: str) -> list[AnyEvent]:
         """Close the chains at the turn's end: release what they hold after a proper end, else drop and report it."""
         released: list[AnyEvent] = []
+        chains = list(self._chains.items())
         if reason in _RELEASING and not self.blocked:
-            for (choice, channel), chain in self._chains.items():
+            while chains:
+                (choice, channel), chain = chains.pop(0)
                 if not self._flush(choice, channel, chain, released):
                     break
-        else:
-            dropped = sum(stage.held for chain in self._chains.values() for stage in chain)
-            if dropped:
-                released.append(Notice("held_dropped", f"{dropped} characters"))
+        dropped = sum(stage.held for _, chain in chains for stage in chain)
+        if dropped:
+            released.append(Notice("held_dropped", f"{dropped} characters"))
         return released
 
     def words(self, text: str) -> str:
@@ -67,7 +68,8 @@ class Screen:
         printable = "".join(c if c.isprintable() else " " for c in words)
         return printable if len(printable) <= MAX_DETAIL_CHARS else printable[: MAX_DETAIL_CHARS - 1] + "…"
 
-    def _feed(self, event: Delta, released: list[AnyEvent]) -> None:
+    def _feed(self, event: Delta, released: list[AnyEvent]) -> bool:
+        """Release what one delta lets go; False where it blocked the turn."""
         key = (event.choice, event.channel)
         chain = self._chains.get(key)
         if chain is None:
@@ -83,10 +85,11 @@ class Screen:
                     break
         except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, nothing of this piece is shown
             self.blocked = "guard_error"
-            return
+            return False
         if text:
             released.append(event if text is event.text else Delta(text, event.choice, event.channel))
         released += found
+        return not self.blocked
 
     def _flush(self, choice: int, channel: Channel, chain: Sequence[Stage], released: list[AnyEvent]) -> bool:
         """Release what one chain holds; False where that blocked the turn."""

@@ -1,0 +1,244 @@
+"""OAuth 2.0 client credentials (RFC 6749 section 4.4): one token for all streams, renewed before it expires."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import quote, quote_plus, urlencode
+
+import msgspec
+from pydantic import SecretStr
+
+from trunkline.connect.backoff import full_jitter_s, retry_after_s
+from trunkline.connect.http import Answer, HttpClient
+from trunkline.core.errors import TrunklineError
+
+Style = Literal["basic", "form", "json"]
+ATTEMPTS: Final = 3
+BACKOFF_BASE_S: Final = 0.25
+BACKOFF_CAP_S: Final = 30.0
+DEFAULT_LIFETIME_S: Final = 300.0  # where the server does not say (RFC 6749 section 5.1 only recommends that it does)
+TOKEN_TIMEOUT_S: Final = 10.0
+TRANSIENT: Final = frozenset({0, 408, 425, 429, 500, 502, 503, 504})
+
+
+class TokenError(TrunklineError):
+    """No token is to be had. `reason` is the reason a turn ends with; the words hold no secret."""
+
+    code = "upstream_auth"
+    status = 502
+
+    def __init__(self, reason: str, detail: str, *, retryable: bool = False) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.retryable = retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks for a token, where, for which scopes, and how it authenticates itself."""
+
+    token_url: str
+    client_id: str
+    client_secret: SecretStr = field(repr=False)
+    scopes: tuple[str, ...] = ()
+    style: Style = "basic"
+    leeway_s: float = 60.0
+
+
+class _TokenAnswer(msgspec.Struct):
+    access_token: str
+    expires_in: float = DEFAULT_LIFETIME_S
+    scope: str | None = None
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: str = ""
+    error_description: str = ""
+
+
+class ClientCredentials:
+    """The token of one client, shared by all who ask: a request for a new one is made once, whoever waits for it.
+
+    An old token is served as long as it is valid; its renewal begins `leeway_s` (with jitter) before it expires, in the
+    background. Times are monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        http: HttpClient,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._http = http
+        self._clock = clock
+        self._wall = wall
+        self._random = random
+        self._token = ""
+        self._expires_at = 0.0
+        self._renew_at = 0.0
+        self._flight: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._last_error: TokenError | None = None
+
+    async def headers(self) -> dict[str, str]:
+        """Return the `authorization` header. Raises `TokenError`."""
+        return {"authorization": f"Bearer {await self.token()}"}
+
+    async def token(self) -> str:
+        """Return a token that is valid now. Raises `TokenError`."""
+        now = self._clock()
+        if self._token and now < self._expires_at:
+            if now >= self._renew_at and now >= self._not_before:
+                self._take_off()
+            return self._token
+        if self._flight is None and now < self._not_before and self._last_error is not None:
+            raise self._last_error
+        # Shielded: one caller that is cancelled must not take the flight away from the others.
+        await asyncio.shield(self._take_off())
+        if self._token and self._clock() < self._expires_at:
+            return self._token
+        raise self._last_error or TokenError("upstream_auth", "the token expired as soon as it was issued")
+
+    def rejected(self, headers: Mapping[str, str]) -> bool:
+        """A request with these headers was answered 401. True: another token is there or can be had, try once more.
+
+        Only the token that was used is given up: of many streams that hear 401 at once, the first renews for all.
+        """
+        if headers.get("authorization") == f"Bearer {self._token}":
+            self._token = ""
+        return True
+
+    async def close(self) -> None:
+        """Give up a renewal that is under way."""
+        if self._flight is not None:
+            self._flight.cancel()
+            await asyncio.wait([self._flight])
+
+    def _take_off(self) -> asyncio.Task[None]:
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._renew(), name="oauth.renew")
+            self._flight.add_done_callback(self._landed)
+        return self._flight
+
+    def _landed(self, _: asyncio.Task[None]) -> None:
+        self._flight = None
+
+    async def _renew(self) -> None:
+        """Ask for a token; what goes wrong is kept for those who wait, and spaces out the next attempts."""
+        try:
+            answer = await self._ask()
+            for attempt in range(ATTEMPTS - 1):
+                if answer.status not in TRANSIENT:
+                    break
+                said = retry_after_s(answer.headers, self._wall())
+                jitter = full_jitter_s(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, self._random)
+                if said is not None and said > BACKOFF_CAP_S:
+                    break
+                await asyncio.sleep(jitter if said is None else said)
+                answer = await self._ask()
+            self._take(answer)
+        except TokenError as error:
+            self._last_error = error
+            wait = full_jitter_s(self._failures, 1.0, BACKOFF_CAP_S, self._random)
+            self._failures += 1
+            self._not_before = self._clock() + max(0.1, wait)
+
+    async def _ask(self) -> Answer:
+        client = self._client
+        secret = client.client_secret.get_secret_value()
+        fields = {"grant_type": "client_credentials"}
+        if client.scopes:
+            fields["scope"] = " ".join(client.scopes)
+        headers = {"accept": "application/json"}
+        if client.style == "basic":
+            # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
+            pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}".encode()
+            headers["authorization"] = "Basic " + base64.b64encode(pair).decode()
+        else:
+            fields |= {"client_id": client.client_id, "client_secret": secret}
+        if client.style == "json":
+            body, headers["content-type"] = msgspec.json.encode(fields), "application/json"
+        else:
+            body, headers["content-type"] = (
+                urlencode(fields, quote_via=quote).encode(),
+                "application/x-www-form-urlencoded",
+            )
+        return await self._http.call("POST", client.token_url, headers=headers, body=body, timeout_s=TOKEN_TIMEOUT_S)
+
+    def _take(self, answer: Answer) -> None:
+        where = self._client.token_url
+        if answer.status == 0:
+            raise TokenError("upstream_unavailable", f"{where}: {answer.body.decode()}", retryable=True)
+        if answer.status != 200:  # noqa: PLR2004
+            raise self._refusal(answer)
+        try:
+            token = msgspec.json.decode(answer.body, type=_TokenAnswer, strict=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            detail = f"{where}: expected a JSON object with access_token, got something else"
+            raise TokenError("upstream_auth", detail) from None
+        if not token.access_token or not token.access_token.isascii() or not token.access_token.isprintable():
+            raise TokenError("upstream_auth", f"{where}: the token is empty or holds characters that a header cannot")
+        if token.scope is not None:
+            missing = [scope for scope in self._client.scopes if scope not in token.scope.split()]
+            if missing:
+                lacks = f"{where}: the token lacks the scope {' '.join(missing)}"
+                raise TokenError("upstream_forbidden", f"{lacks}; grant it to client {self._client.client_id}")
+        now = self._clock()
+        # A leeway longer than a short token's life would renew it all the time: it gets a quarter of the life.
+        leeway = min(self._client.leeway_s, token.expires_in / 4)
+        self._token = token.access_token
+        self._expires_at = now + token.expires_in
+        self._renew_at = self._expires_at - leeway * (1 + 0.2 * self._random())
+        self._failures, self._not_before, self._last_error = 0, 0.0, None
+
+    def _refusal(self, answer: Answer) -> TokenError:
+        try:
+            said = msgspec.json.decode(answer.body, type=_ErrorAnswer)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            said = _ErrorAnswer()
+        words = f"{said.error} {said.error_description}".strip()[:200]
+        detail = f"{self._client.token_url}: HTTP {answer.status}" + (f" {words}" if words else "")
+        if said.error == "invalid_scope":
+            scopes = " ".join(self._client.scopes)
+            return TokenError(
+                "upstream_forbidden", f"{detail}; grant client {self._client.client_id} the scopes {scopes}"
+            )
+        if answer.status in (400, 401, 403):
+            return TokenError("upstream_auth", f"{detail}; check client_id and client_secret")
+        reason = "rate_limited" if answer.status == 429 else "upstream_unavailable"  # noqa: PLR2004
+        return TokenError(reason, detail, retryable=True)
+
+
+class TokenCache:
+    """The credentials of all clients of a relay: the same token URL, client and scopes share one token."""
+
+    def __init__(
+        self, http: HttpClient, *, clock: Callable[[], float], wall: Callable[[], float], random: Callable[[], float]
+    ) -> None:
+        self._http = http
+        self._clock = clock
+        self._wall = wall
+        self._random = random
+        self._clients: dict[tuple[str, str, tuple[str, ...]], ClientCredentials] = {}
+
+    def of(self, client: Client) -> ClientCredentials:
+        """Return the credentials of a client, the same object for all who ask for the same."""
+        key = (client.token_url, client.client_id, tuple(sorted(client.scopes)))
+        if key not in self._clients:
+            made = ClientCredentials(client, self._http, clock=self._clock, wall=self._wall, random=self._random)
+            self._clients[key] = made
+        return self._clients[key]
+
+    async def close(self) -> None:
+        """Give up all renewals."""
+        for credentials in self._clients.values():
+            await credentials.close()

@@ -1,0 +1,357 @@
+"""The log with its ticks driven by hand: what is shown when, to whom, and how readers wait, stall and leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from trunkline.core.errors import OffsetPastTail
+from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started
+from trunkline.core.turn import IllegalEvent
+from trunkline.log import SLICE, Follower, Log, ReaderGone
+from trunkline.stores.base import Publish, StoreSettings, TurnLog
+from trunkline.stores.memory import MemoryStore
+
+STARTED = Started(turn="t", principal="p", upstream="u", model="m", created_at="now", endpoint="native")
+ENDED = Ended("completed", "stop", "stop")
+HEL, LO = Delta("Hel", 0), Delta("lo", 0)
+
+
+class NotedStore(MemoryStore):
+    """Notes which turns were written together."""
+
+    def __init__(self) -> None:
+        super().__init__(StoreSettings())
+        self.writes: list[list[str]] = []
+
+    def write(self, turns: list[TurnLog], publish: Publish) -> None:
+        self.writes.append([turn.id for turn in turns])
+        super().write(turns, publish)
+
+
+class House:
+    """One log, the ticks it asked for, and one turn that has started."""
+
+    def __init__(self) -> None:
+        self.ticks: list[Callable[[], None]] = []
+        self.now_ms = 1_000
+        self.store = NotedStore()
+        self.log = Log(self.store, self.ticks.append, lambda: self.now_ms)
+        self.turn = self.begin("a")
+        self.tick()
+        self.store.writes.clear()
+
+    def begin(self, name: str) -> TurnLog:
+        turn = self.log.create(name)
+        self.log.append(turn, [STARTED])
+        return turn
+
+    def append(self, *events: AnyEvent) -> None:
+        self.log.append(self.turn, events)
+
+    def tick(self) -> None:
+        while self.ticks:
+            self.ticks.pop(0)()
+
+    def show(self, *events: AnyEvent) -> None:
+        self.append(*events)
+        self.tick()
+
+    def follow(self, after: int = 0) -> Follower:
+        return self.log.follow(self.turn, after)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def taken(follower: Follower) -> list[AnyEvent]:
+    a, b = follower.take()
+    return [entry.event for entry in follower.turn.entries[a:b]]
+
+
+# Append and publish
+
+
+def test_nothing_is_shown_before_the_tick(house: House):
+    follower = house.follow(after=1)
+    house.append(HEL)
+    assert taken(follower) == []
+    assert (house.turn.tail, len(house.turn.entries)) == (1, 2)
+    house.tick()
+    assert taken(follower) == [HEL]
+    assert house.turn.tail == 2
+
+
+def test_a_tick_is_asked_for_once_and_writes_all_turns_at_once(house: House):
+    other = house.begin("b")
+    house.append(HEL)
+    house.append(LO)
+    house.log.append(other, [HEL])
+    assert len(house.ticks) == 1
+    house.tick()
+    assert house.store.writes == [["b", "a"]]
+    house.append(ENDED)
+    assert len(house.ticks) == 1
+    house.tick()
+    assert house.store.writes == [["b", "a"], ["a"]]
+
+
+def test_entries_carry_the_time_of_their_append(house: House):
+    house.now_ms = 2_000
+    house.append(HEL)
+    house.now_ms = 3_000
+    house.show(LO)
+    assert [entry.at_ms for entry in house.turn.entries] == [1_000, 2_000, 3_000]
+
+
+def test_a_flush_shows_at_once_and_the_tick_that_waited_does_nothing(house: House):
+    house.append(HEL)
+    house.log.flush()
+    assert house.turn.tail == 2
+    house.tick()
+    assert house.store.writes == [["a"]]
+    house.show(LO)
+    assert house.turn.tail == 3
+
+
+def test_an_illegal_append_leaves_no_trace(house: House):
+    house.show(ENDED)
+    with pytest.raises(IllegalEvent):
+        house.append(HEL)
+    assert house.ticks == []
+    assert len(house.turn.entries) == 2
+
+
+# Follow and take
+
+
+def test_a_reader_may_begin_at_any_offset_up_to_the_tail(house: House):
+    house.show(HEL, LO, ENDED)
+    everything = [STARTED, HEL, LO, ENDED]
+    for after in range(5):
+        with house.follow(after) as follower:
+            assert taken(follower) == everything[after:]
+            assert follower.done
+
+
+@pytest.mark.parametrize("after", [2, 3, 2**40])
+def test_an_offset_past_what_is_shown_is_refused_with_the_tail(house: House, after: int):
+    house.append(HEL)
+    with pytest.raises(OffsetPastTail) as caught:
+        house.follow(after)
+    assert (caught.value.after, caught.value.tail) == (after, 1)
+    assert not house.turn.followers
+    assert not house.log.followers
+
+
+def test_a_reader_goes_on_behind_a_gap_of_offsets(house: House):
+    house.show(HEL)
+    house.turn.entries[-1].offset = 1_000
+    house.show(LO)
+    for after, expected in [(1, [HEL, LO]), (2, [HEL, LO]), (999, [HEL, LO]), (1_000, [LO]), (1_001, [])]:
+        with house.follow(after) as follower:
+            assert taken(follower) == expected
+
+
+def test_a_reader_that_is_far_behind_takes_slices(house: House):
+    house.show(*[Delta(str(n), 0) for n in range(2 * SLICE)])
+    follower = house.follow()
+    slices = [follower.take() for _ in range(4)]
+    assert slices == [(0, SLICE), (SLICE, 2 * SLICE), (2 * SLICE, 2 * SLICE + 1), (2 * SLICE + 1, 2 * SLICE + 1)]
+
+
+def test_a_reader_is_done_when_the_end_is_shown_and_taken(house: House):
+    follower = house.follow()
+    assert taken(follower) == [STARTED]
+    house.append(HEL, ENDED)
+    assert not follower.done
+    house.tick()
+    assert not follower.done
+    assert taken(follower) == [HEL, ENDED]
+    assert follower.done
+    assert taken(follower) == []
+
+
+# Wait and wake
+
+
+async def test_a_reader_that_waits_is_woken_by_the_tick_and_not_by_the_append(house: House):
+    follower = house.follow(after=1)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(follower.wait())
+        await asyncio.sleep(0)
+        house.append(HEL)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        house.tick()
+    assert waiting.result() is True
+    assert taken(follower) == [HEL]
+
+
+async def test_whoever_is_behind_or_at_the_end_does_not_wait(house: House):
+    follower = house.follow()
+    assert await follower.wait() is True
+    follower.take()
+    house.show(ENDED)
+    assert await follower.wait() is True
+    follower.take()
+    assert await follower.wait() is True
+
+
+async def test_a_reader_may_wait_for_more_than_it_has_taken(house: House):
+    follower = house.follow()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(follower.wait(seen=1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        house.show(HEL)
+    assert waiting.result() is True
+    assert taken(follower) == [STARTED, HEL]
+
+
+async def test_a_wait_that_is_cancelled_leaves_the_reader_usable(house: House):
+    follower = house.follow(after=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await follower.wait()
+    house.show(HEL)
+    assert await follower.wait() is True
+    assert taken(follower) == [HEL]
+
+
+async def test_whoever_waits_when_the_client_leaves_is_told(house: House):
+    follower = house.follow(after=1)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(outcome_of(follower))
+        await asyncio.sleep(0)
+        follower.leave()
+    assert waiting.result() == "gone"
+    with pytest.raises(ReaderGone):
+        follower.take()
+    with pytest.raises(ReaderGone):
+        await follower.wait()
+
+
+async def outcome_of(follower: Follower) -> str:
+    try:
+        return "more" if await follower.wait() else "alive"
+    except ReaderGone:
+        return "gone"
+
+
+async def test_entries_come_in_batches_until_the_end(house: House):
+    house.show(HEL)
+    batches: list[Sequence[Entry]] = []
+
+    async def read() -> None:
+        with house.follow() as follower:
+            batches.extend([batch async for batch in follower.entries()])
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(read())
+        await asyncio.sleep(0)
+        house.show(LO)
+        await asyncio.sleep(0)
+        house.log.sweep(0, keep_alive_s=15, stall_s=60)
+        house.log.sweep(15, keep_alive_s=15, stall_s=60)
+        await asyncio.sleep(0)
+        house.show(ENDED)
+    assert [[entry.event for entry in batch] for batch in batches] == [[STARTED, HEL], [LO], [], [ENDED]]
+
+
+# Sweeps
+
+
+async def test_a_quiet_reader_is_woken_to_say_that_it_lives_each_keep_alive_time(house: House):
+    follower = house.follow(after=1)
+    follower.sweep(100, keep_alive_s=15, stall_s=60)
+    for last, due in [(114.9, 115), (129.9, 130), (144.9, 145)]:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(follower.wait())
+            await asyncio.sleep(0)
+            follower.sweep(last, keep_alive_s=15, stall_s=60)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            follower.sweep(due, keep_alive_s=15, stall_s=60)
+        assert waiting.result() is False
+    assert not follower.gone
+
+
+async def test_progress_puts_the_keep_alive_off(house: House):
+    follower = house.follow()
+    follower.sweep(100, keep_alive_s=15, stall_s=60)
+    assert taken(follower) == [STARTED]
+    follower.sweep(110, keep_alive_s=15, stall_s=60)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(follower.wait())
+        await asyncio.sleep(0)
+        follower.sweep(124.9, keep_alive_s=15, stall_s=60)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        house.show(HEL)
+    assert waiting.result() is True
+
+
+def test_a_reader_that_takes_nothing_is_let_go_and_its_writer_freed(house: House):
+    follower, freed = house.follow(), []
+    follower.on_gone(lambda: freed.append(True))
+    follower.sweep(100, keep_alive_s=15, stall_s=60)
+    follower.sweep(159.9, keep_alive_s=15, stall_s=60)
+    assert not follower.gone
+    follower.sweep(160, keep_alive_s=15, stall_s=60)
+    assert follower.gone
+    assert freed == [True]
+
+
+def test_a_writer_is_freed_once_however_often_the_sweep_comes_by(house: House):
+    follower, freed = house.follow(), []
+    follower.on_gone(lambda: freed.append(True))
+    for now in (100, 160, 161, 162):
+        house.log.sweep(now, keep_alive_s=15, stall_s=60)
+    assert freed == [True]
+
+
+def test_a_slow_reader_that_takes_something_is_kept(house: House):
+    house.show(*[HEL] * (3 * SLICE))
+    follower = house.follow()
+    for now in (100, 159, 218, 277):
+        follower.sweep(now, keep_alive_s=15, stall_s=60)
+        follower.take()
+    assert not follower.gone
+
+
+async def test_a_quiet_reader_is_not_a_stalled_one(house: House):
+    follower = house.follow(after=1)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(follower.wait())
+        await asyncio.sleep(0)
+        for now in (100, 200, 300, 400):
+            follower.sweep(now, keep_alive_s=1_000, stall_s=60)
+        house.show(HEL)
+    assert waiting.result() is True
+
+
+# Leaving
+
+
+def test_a_follower_closes_once_and_tells_once(house: House):
+    closed: list[bool] = []
+    follower = house.log.follow(house.turn, 0, lambda: closed.append(True))
+    with follower:
+        assert house.turn.followers == [follower]
+        assert house.log.followers == {follower}
+    follower.close()
+    assert closed == [True]
+    assert not house.turn.followers
+    assert not house.log.followers
+
+
+def test_a_closed_follower_is_not_woken_and_the_others_are(house: House):
+    first, second = house.follow(), house.follow()
+    first.close()
+    house.show(HEL)
+    assert taken(second) == [STARTED, HEL]
