@@ -1,0 +1,117 @@
+"""Before the first text a turn is tried again, or elsewhere; after it, never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import PATIENCE
+
+from trunkline import Delta, Ended, Notice, Relay, TurnRequest
+from trunkline.simulators import Simulator
+
+
+def upstream(simulator: Simulator, **more: Any) -> dict[str, Any]:
+    base = {"preset": "openai", "base_url": f"{simulator.url}/v1", "model": "m", "timeouts": PATIENCE}
+    return base | more
+
+
+async def ask(relay: Relay, prompt: str = "sim:text=short", **more: Any) -> tuple[str, list[Notice], Ended]:
+    text, notices, ended = "", [], None
+    async for event in relay.stream(TurnRequest(input=prompt, **more)):
+        if isinstance(event, Delta):
+            text += event.text
+        elif isinstance(event, Notice):
+            notices.append(event)
+        elif isinstance(event, Ended):
+            ended = event
+    assert ended is not None
+    return text, notices, ended
+
+
+@pytest.mark.parametrize("fault", ["status=429", "status=502", "status=503", "status=504", "refuse"])
+async def test_a_passing_trouble_is_not_seen_by_anybody(simulator, fault):
+    async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
+        simulator.set_faults([fault, "retry-after=0"] if fault.startswith("status") else [fault], connections=2)
+        text, notices, ended = await ask(relay)
+    assert (text, notices, ended.outcome) == ("Hello.", [], "completed")
+    assert len(simulator.ledger) == 3
+
+
+@pytest.mark.parametrize("fault", ["status=400", "status=401", "status=403", "status=404", "status=500", "html"])
+async def test_what_would_fail_again_is_not_tried_again(simulator, fault):
+    async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
+        simulator.set_faults([fault], connections=9)
+        _, _, ended = await ask(relay)
+    assert ended.outcome == "failed"
+    assert len(simulator.ledger) == 1
+
+
+async def test_three_attempts_are_all(simulator):
+    async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
+        simulator.set_faults(["status=503", "retry-after=0"], connections=9)
+        _, _, ended = await ask(relay)
+    assert ended.reason == "upstream_unavailable"
+    assert len(simulator.ledger) == 3
+
+
+async def test_after_the_first_text_nothing_is_tried_again_or_elsewhere(simulator):
+    settings = {"upstreams": {"a": upstream(simulator, fallbacks=["b"]), "b": upstream(simulator)}}
+    async with Relay(settings | {"default_upstream": "a"}) as relay:
+        simulator.set_faults(["reset-after=1"], connections=1)
+        text, notices, ended = await ask(relay, "sim:text=order")
+    assert ended.reason == "upstream_interrupted"
+    assert text
+    assert notices == []
+    assert len(simulator.ledger) == 1
+
+
+async def test_a_wait_that_the_turn_has_no_time_for_is_not_waited(simulator):
+    async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
+        simulator.set_faults(["status=429", "retry-after=3600"], connections=9)
+        _, _, ended = await ask(relay)
+    assert ended.reason == "rate_limited"
+    assert len(simulator.ledger) == 1
+
+
+@pytest.mark.parametrize("fault", ["status=503", "status=500", "status=401", "html", "stall"])
+async def test_fallbacks_are_asked_in_their_order_and_a_notice_says_so(simulator, fault):
+    hasty = {**PATIENCE, "first_token_s": 0.2}
+    settings = {
+        "default_upstream": "a",
+        "upstreams": {
+            "a": upstream(simulator, fallbacks=["b", "c"], attempts=1, timeouts=hasty),
+            "b": upstream(simulator, model="bb", attempts=1, timeouts=hasty),
+            "c": upstream(simulator, model="cc"),
+        },
+    }
+    async with Relay(settings) as relay:
+        simulator.set_faults([fault], connections=2)
+        text, notices, ended = await ask(relay)
+    assert (text, ended.outcome) == ("Hello.", "completed")
+    assert [notice.kind for notice in notices] == ["fallback", "fallback"]
+    assert notices[0].detail.startswith("a to b: ")
+    assert notices[1].detail.startswith("b to c: ")
+    assert [record["body"]["model"] for record in simulator.ledger] == ["m", "bb", "cc"]
+
+
+async def test_a_platform_that_fails_again_and_again_is_left_alone_for_a_while(simulator):
+    settings = {"upstreams": {"a": upstream(simulator, attempts=1, breaker_failures=3, breaker_open_s=60)}}
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=503"], connections=9)
+        details = [(await ask(relay))[2].detail for _ in range(5)]
+    assert len(simulator.ledger) == 3
+    assert all("left alone" in detail for detail in details[3:])
+
+
+async def test_a_cancel_ends_the_waiting_between_two_attempts(simulator):
+    async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
+        simulator.set_faults(["status=429", "retry-after=2"], connections=9)
+        turn = relay.start(TurnRequest(input="hi"))
+        await simulator.ended(1)
+        turn.cancel()
+        with turn.follow() as follower:
+            events = [entry.event async for batch in follower.entries() for entry in batch]
+    assert isinstance(events[-1], Ended)
+    assert events[-1].reason == "client_cancelled"
+    assert len(simulator.ledger) == 1
