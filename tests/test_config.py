@@ -333,6 +333,13 @@ def test_no_fault_quotes_a_secret(given: dict[str, Any]):
 
 def test_no_secret_is_in_what_settings_print(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SUPPORT_KEY", KEY)
-    for place in (KEY, "env:SUPPORT_KEY"):
-        settings: Settings = parse(upstream(api_key=place))
-        assert KEY not in f"{settings}{settings!r}{settings.model_dump()}{settings.model_dump_json()}"
+    genesys = {"preset": "genesys-chat", "client_id": "id"}
+    for fields in (
+        {"api_key": KEY},
+        {"api_key": "env:SUPPORT_KEY"},
+        {**genesys, "client_secret": KEY},
+        {**genesys, "client_secret": "env:SUPPORT_KEY"},
+        {"headers": {"x-gateway-key": KEY}},
+    ):
+        settings: Settings = parse(upstream(**fields))
+        assert KEY not in f"{settings}{settings!r}{settings.model_dump()}{settings.model_dump_json()}", fields

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import PATIENCE
 
+from conftest import PATIENCE
 from trunkline import Delta, Ended, Notice, Relay, TurnRequest
 from trunkline.simulators import Simulator
 

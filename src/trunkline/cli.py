@@ -130,7 +130,10 @@ def _summarise(ended: Ended, begun: float, first: float | None, now: float) -> N
 
 @cli.command()
 @config_option
-def check(config: Path | None) -> None:
+@click.option(
+    "--live", is_flag=True, help="Also try names, TLS and credentials of every upstream; no completion is spent."
+)
+def check(config: Path | None, *, live: bool) -> None:
     """Check the settings as a whole, and say what they amount to."""
     settings = _load(config)
     for name, upstream in settings.upstreams.items():
@@ -141,6 +144,22 @@ def check(config: Path | None) -> None:
     click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention_s:g} s after their end")
     click.echo(f"listens on {settings.server.host}:{settings.server.port}")
     click.echo("The settings are valid.")
+    if live and not _run(_check_live(settings)):
+        sys.exit(1)
+
+
+async def _check_live(settings: Settings) -> bool:
+    from trunkline.app import Relay  # noqa: PLC0415 - as in serve
+    from trunkline.live_check import check_live  # noqa: PLC0415
+
+    well = True
+    async with Relay(settings) as relay:
+        for name, upstream in relay.turns.upstreams.items():
+            click.echo(f"\nupstream {name}:")
+            async for step in check_live(upstream):
+                well = well and step.ok
+                click.echo(f"  {'ok    ' if step.ok else 'FAILED'} {step.name}: {step.words}")
+    return well
 
 
 @cli.command()

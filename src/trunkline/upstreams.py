@@ -57,7 +57,7 @@ class UpstreamSettings(BaseModel):
         default=None, description="How the client says who it is: HTTP Basic, form body or JSON body."
     )
     paths: dict[str, str] = Field(default_factory=dict, description="In place of the preset's own, by name.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent with every request to the platform.")
+    headers: dict[str, Secret] = Field(default_factory=dict, description="Sent with every request to the platform.")
     model: str = Field(min_length=1, description="The model that the platform is asked for.")
     guards: Literal["none"] = Field(default="none", description="Which guards screen the answer.")
     fallbacks: tuple[str, ...] = Field(default=(), description="Upstreams to ask instead, before the first text.")
@@ -163,6 +163,17 @@ class Upstream:
         return self._preset.needs_prompt
 
     @property
+    def uses_oauth(self) -> bool:
+        """Whether its credential is a token."""
+        return self._preset.auth == "oauth"
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it is connected to, each origin once."""
+        urls = [self.settings.api_base, self.settings.token_url] if self.uses_oauth else [self.settings.api_base]
+        return list({"/".join(url.split("/")[:3]): None for url in urls})
+
+    @property
     def limits(self) -> PromptLimits:
         """What the platform takes of a prompt, with what the settings say over it."""
         chars = self.settings.max_content_chars
@@ -186,7 +197,7 @@ class Upstream:
         wait_s = self._limiter.reserve(self._transports.clock())
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        return headers | self.settings.headers
+        return headers | {name: value.get_secret_value() for name, value in self.settings.headers.items()}
 
     async def open(self, source: Source, command: Open, headers: Mapping[str, str], receiver: Receiver) -> None:
         """Carry out an `Open` with authorised headers: add the address, and let the source connect."""

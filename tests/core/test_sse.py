@@ -226,6 +226,9 @@ def test_any_cut_of_any_bytes_gives_the_events_of_the_naive_reading(stream: byte
 
 @settings(deadline=None, max_examples=300)
 @given(streams, cuts, st.integers(4, 20))
+@example(b"data: 78901\n", [11], 10)
+@example(b"data: 7890\n", [10], 10)
+@example(b"data: 7890\r\n\r\n", [11, 12], 10)
 def test_where_a_stream_overflows_does_not_depend_on_its_cuts(stream: bytes, places: list[int], limit: int):
     expected = decode(stream, limit=limit)
     assert decode(*cut(stream, places), limit=limit) == expected
@@ -257,6 +260,35 @@ def test_an_event_of_the_limit_that_never_ends_overflows_with_its_first_byte_too
     assert decoder.feed(b"1") == []
     assert decoder.overflowed
     assert decoder.feed(b"\n\ndata: a\n\n") == []
+
+
+LOOKS: dict[bytes, bool] = {
+    b"data: a\n\n": True,
+    b"data\r\n\r\n": True,
+    b": hi\n\n": True,
+    b"id: 1\n\n": True,
+    b"x: 1\nevent: y\n\n": True,
+    BOM + b"retry: 1\r\r": True,
+    b'data: {"cho': True,
+    b": hi": True,
+    BOM + b"event: x\ndat": True,
+    b"": False,
+    b"\n\n\n\n": False,
+    b"<html>\n\n</html>": False,
+    b"garbage: 1\n\nmore": False,
+    b'{"data":1}\n\n': False,
+    b"Data: 1\n\ndatas: 2\n\n": False,
+    b"\x1f\x8b\x08\x00\n\n\xff": False,
+}
+
+
+@pytest.mark.parametrize("stream", LOOKS, ids=repr)
+def test_an_event_stream_is_told_from_anything_else_by_its_comments_and_known_fields(stream: bytes):
+    for pieces in ([stream], bytewise(stream)):
+        decoder = SseDecoder()
+        for piece in pieces:
+            decoder.feed(piece)
+        assert decoder.recognised is LOOKS[stream]
 
 
 class CountedTail(bytearray):

@@ -149,7 +149,15 @@ def test_the_gravest_of_several_finish_reasons_is_the_turns(play, sent, outcome,
     script << Delta("B", 1) >> DONE << Ended(outcome, reason, finish, sent)
 
 
-def test_a_total_that_is_not_given_is_added_up(play):
+def test_the_first_finish_reason_of_a_choice_is_its_own(play):
+    script = play() >> chunk("Hello", finish="length") << Delta("Hello", 0) >> chunk(finish="stop")
+    script >> DONE << Ended("completed", "max_tokens", "length")
+
+
+def test_a_total_is_the_platforms_where_it_gives_one_and_else_the_sum(play):
+    # Some servers count tokens of reasoning in the total alone.
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 15}
+    play() >> data({"choices": [], "usage": usage}) << Usage(9, 2, 15, "platform")
     (
         play()
         >> data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}})
@@ -175,8 +183,17 @@ def test_a_clean_end_is_not_enough_while_a_choice_is_open(play):
 @pytest.mark.parametrize("loss", [CLEAN, BROKEN], ids=["cleanly", "broken off"])
 @pytest.mark.parametrize(
     "sent",
-    [b"", b": keep-alive\n\n", b": keep-alive\n\n" * 3, b"id: 1\n\n", data({"choices": []}), chunk(role="assistant")],
-    ids=["nothing", "a comment", "comments", "an id", "no choices", "the role"],
+    [
+        b"",
+        b": hi\n\n",
+        b": hi\n\n" * 3,
+        b": hi",
+        b"id: 1\n\n",
+        data({"choices": []}),
+        chunk(role="assistant"),
+        chunk("Hel")[:9],
+    ],
+    ids=["nothing", "a comment", "comments", "half a comment", "an id", "no choices", "the role", "half an event"],
 )
 def test_a_stream_that_ends_before_any_text_is_interrupted(play, sent, loss):
     play() >> sent >> loss << failed("upstream_interrupted")

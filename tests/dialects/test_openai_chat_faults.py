@@ -23,6 +23,11 @@ def test_another_content_type_is_a_protocol_error_that_names_it(kind):
     Playbook(OpenAIChat()) >> Opened({"content-type": kind}) << expected
 
 
+@pytest.mark.parametrize("sent", [b"<html>busy</html>", b"busy\n\n", b"\x1f\x8b\x08\x00", b'{"choices":[]}'], ids=repr)
+def test_bytes_that_hold_no_event_are_a_protocol_error_at_their_end(play, sent):
+    play() >> sent >> CLEAN << UNREADABLE
+
+
 @pytest.mark.parametrize(
     "headers", [{}, {"content-type": "TEXT/Event-Stream;charset=UTF-8"}, {"content-type": "text/plain"}]
 )

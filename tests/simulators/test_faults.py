@@ -20,7 +20,7 @@ import pytest
 from trunkline.simulators import Simulator
 from trunkline.simulators.base import UnknownWordError
 from trunkline.simulators.body import Body
-from trunkline.simulators.faults import FAULTS, FaultQueue, Faults, parse
+from trunkline.simulators.faults import FAULTS, TOKEN_FAULTS, FaultQueue, Faults, parse
 from trunkline.simulators.texts import TEXTS
 from trunkline.simulators.tokens import cut
 
@@ -30,6 +30,7 @@ ORDER = [piece.text for piece in cut(TEXTS["order"])[0]]
 VALUES = {
     "slow-headers": "5", "slow-first": "5", "drip": "1", "status": "503", "retry-after": "7", "retry-after-date": "60",
     "redirect": "http://127.0.0.1:9/v1", "huge-line": "1", "finish": "content_filter", "cut": "random",
+    "limit-headers": "3/10", "token-missing-scope": "ai:llm:read", "token-status": "503",
 }  # fmt: skip
 STALLS = {"stall", "stall-after"}
 
@@ -186,7 +187,7 @@ def ended(sim: Simulator) -> str:
 
 
 def example(word: str) -> str:
-    if FAULTS[word].value is None:
+    if (FAULTS | TOKEN_FAULTS)[word].value is None:
         return word
     return f"{word}={VALUES.get(word, '3')}"
 
@@ -195,9 +196,11 @@ def example(word: str) -> str:
 
 
 def test_words_are_read_and_written_alike() -> None:
-    words = [example(word) for word in FAULTS]
+    table = FAULTS | TOKEN_FAULTS
+    words = [example(word) for word in table]
     assert parse(words).words == words
-    assert all(fault.doc and not fault.doc.endswith(".") for fault in FAULTS.values())
+    assert all(fault.doc and not fault.doc.endswith(".") for fault in table.values())
+    assert [word for word in table if word.startswith("token-")] == list(TOKEN_FAULTS)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +218,12 @@ def test_words_are_read_and_written_alike() -> None:
         ("huge-line=2000", "1 to 1024"),
         ("redirect=http://x\r\nset-cookie: a", "printable"),
         ("finish=", "printable"),
+        ("limit-headers=3", "REMAINING/RESET"),
+        ("limit-headers=3/x", "whole number"),
+        ("token-expires=1e3", "a number"),
+        ("token-expires=\u0661", "a number"),
+        ("token-expires=.", "a number"),
+        ("token-expires=", "a number"),
     ],
 )
 def test_a_wrong_word_says_what_was_expected(word: str, says: str) -> None:

@@ -43,7 +43,8 @@ class SseDecoder:
     @property
     def recognised(self) -> bool:
         """Whether anything so far looked like an event stream: a comment, or a field that the standard knows."""
-        return self._recognised or (b":" in self._tail[:6] and self._tail.partition(b":")[0] in _FIELDS)
+        name, colon, _ = bytes(self._tail[:8]).partition(b":")
+        return self._recognised or (bool(colon) and name in _FIELDS)
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take the next bytes; return the events that they complete. An unfinished event at the end is never one."""

@@ -66,6 +66,8 @@ _FINISH: Final[dict[str, str]] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+# What servers say when they gave up in the middle (vLLM, SGLang, OpenRouter): the answer is not complete.
+_BROKEN_OFF: Final = frozenset({"abort", "error"})
 # The gravest ending of several choices is the turn's: (finish reason, outcome, reason), gravest first.
 _ENDINGS: Final = (
     ("content_filter", "blocked", "platform_content_filter"),
@@ -216,6 +218,9 @@ class OpenAIChat:
                 else:
                     self._finish.setdefault(choice.index, None)
                     _append_message(choice.index, message, items)
+            if choice.finish_reason in _BROKEN_OFF:
+                items.append(Ended("failed", "upstream_error", detail=f"finish_reason {choice.finish_reason}"))
+                return True
             if choice.finish_reason:
                 self._finish.setdefault(choice.index, None)
                 if self._finish[choice.index] is None:

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from trunkline.simulators.access import Limiter, Tokens
+
+_MAX_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -29,16 +33,51 @@ class Request:
         options = {option.strip().lower() for option in self.headers.get("connection", "").split(",")}
         return self.http11 and not self.too_large and "close" not in options
 
+    @property
+    def bearer(self) -> str:
+        """The bearer token that the request shows; empty where it shows none."""
+        scheme, _, value = self.headers.get("authorization", "").partition(" ")
+        return value.strip() if scheme.lower() == "bearer" else ""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body, without parameters; empty where there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class Once:
+    """Remembers what has happened already, the newest 10,000."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, None] = {}
+
+    def first(self, key: bytes) -> bool:
+        """Whether `key` comes for the first time."""
+        if key in self._known:
+            return False
+        self._known[key] = None
+        if len(self._known) > _MAX_ONCE:
+            del self._known[next(iter(self._known))]
+        return True
+
 
 @dataclass(slots=True)
 class Settings:
-    """What holds for all requests of one simulator; `texts` are all the texts that may be asked for, by name."""
+    """What holds for all requests of one simulator, and what they share.
+
+    `texts` are all the texts that may be asked for, by name; `limiter` is None where nothing is limited; `once` knows
+    the requests that were answered 401 once.
+    """
 
     texts: dict[str, str]
     default_text: str
     interval_ms: float = 0.0
     seed: int = 0
     require_key: bool = False
+    token_lifetime_s: float = 86_399
+    tokens: Tokens = field(default_factory=Tokens)
+    limiter: Limiter | None = None
+    once: Once = field(default_factory=Once)
 
 
 class UnknownWordError(ValueError):

@@ -21,8 +21,10 @@ _METHODS = {"/_sim/faults": ("GET", "POST", "DELETE"), "/_sim/ledger": ("GET", "
 class Control:
     """Answers `/_sim/faults` and `/_sim/ledger`, and says no to every path that no platform has.
 
-    - `POST /_sim/faults` `{"faults":[...],"connections":N}` sets the faults of the next N (default 1) requests to a
-      platform, `GET` shows what still waits, `DELETE` clears it; each answers `{"faults","connections"}`.
+    - `POST /_sim/faults` `{"faults":[...],"connections":N}` sets the faults of the next N (default 1) requests. Words
+      with `token-` wait for token requests, all others for requests to any other platform; a list of one sort leaves
+      what waits of the other. `GET` shows what still waits, `DELETE` clears it; each answers
+      `{"faults","connections"}`, and the same again under `token` where something waits for token requests.
     - `GET /_sim/ledger` gives the list of records; `?wait=N` waits until N of them have ended, up to `&timeout=`
       seconds (default 5), after which it answers 504. `DELETE` clears.
     """
@@ -51,7 +53,7 @@ class Control:
         dropped = {"x-ledger-dropped": str(self._ledger.dropped)}
         await exchange.respond(200, _json(self._ledger.records()), headers=dropped)
 
-    def error(self, refusal: RefusalError) -> bytes:
+    def error(self, refusal: RefusalError, exchange: Exchange) -> bytes:
         """Give the error object of these routes."""
         return _json({"error": {"message": refusal.message, "param": refusal.param}})
 

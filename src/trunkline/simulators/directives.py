@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from trunkline.simulators.base import UnknownWordError, nearest
-from trunkline.simulators.faults import Faults, parse
+from trunkline.simulators.faults import FAULTS, Faults, parse
 
 ECHO = "echo"
 _KNOWN = ("text", "fault", "tokens", "interval-ms")
@@ -51,7 +51,7 @@ def read(message: str, texts: Collection[str]) -> Directives:
             _take(found, name, value, texts)
         if not item[2]:
             break
-    found.faults = parse(faults)
+    found.faults = parse(faults, FAULTS)
     found.rest = f"{message[: begin.start()].strip()} {message[at:].strip()}".strip()
     return found
 

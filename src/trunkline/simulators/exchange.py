@@ -7,16 +7,18 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from http.client import responses
 from typing import Literal
 
+from trunkline.simulators.access import Budget, Standing, Token
 from trunkline.simulators.base import RefusalError, Request, Settings
 from trunkline.simulators.body import Body
 from trunkline.simulators.connection import Connection
 from trunkline.simulators.faults import Faults
 from trunkline.simulators.ledger import Entry
 
-_PAGE = b"""<!DOCTYPE html>
+PAGE = b"""<!DOCTYPE html>
 <html lang="en"><head><title>Sign in</title></head>
 <body><h1>Sign in to continue</h1><p>Your network asks you to sign in.</p></body></html>
 """
@@ -27,6 +29,7 @@ _WORDS = {
     429: "Too many requests; slow down.",
     503: "The model is overloaded; try again later.",
 }
+_ALLOWED = 300  # what a client may usually ask in a minute
 
 
 class StruckError(Exception):
@@ -43,7 +46,8 @@ class Exchange:
     """One request being answered.
 
     What it awaits raises `ClientGoneError` when the client leaves and `StruckError` when a fault ends the connection;
-    both are for the server. `closes` tells the server to close the connection after the answer.
+    both are for the server. `headers` go out with the answer, whatever it is. `closes` tells the server to close the
+    connection after the answer.
     """
 
     connection: Connection
@@ -52,6 +56,7 @@ class Exchange:
     settings: Settings
     rng: random.Random
     faults: Faults = field(default_factory=Faults)
+    headers: dict[str, str] = field(default_factory=dict)
     closes: bool = False
 
     def add_faults(self, faults: Faults) -> None:
@@ -59,9 +64,18 @@ class Exchange:
         self.faults |= faults
         self.entry.faults = self.faults.words
 
+    def token(self) -> tuple[Token | None, Standing]:
+        """Give the issued token that the request shows, with its standing, and write it into the ledger."""
+        tokens = self.settings.tokens
+        token = tokens.get(self.request.bearer)
+        if token:
+            self.entry.shows(token.client_id, token.scopes, token.number)
+        return token, tokens.standing(token)
+
     async def start(self, status: int, headers: dict[str, str], length: int | None = None) -> Body:
         """Send the head of an answer and give its body; with a `length` the body is exactly that long."""
         await self.connection.sleep((self.faults.number("slow-headers") or 0) / 1000)
+        headers = {**self.headers, **self._limit_headers(status), **headers}
         if self.faults.has("gzip"):
             headers, length = {**headers, "content-encoding": "gzip"}, None
         until_close = self.faults.has("content-length")
@@ -86,13 +100,18 @@ class Exchange:
             await body.send(data)
             await body.finish()
 
-    async def instead(self, error: Callable[[RefusalError], bytes]) -> bool:
+    async def refuse(self, refusal: RefusalError, error: ErrorBody) -> None:
+        """Say no, in the form that `error` gives it."""
+        await self.respond(refusal.status, error(refusal, self), headers=refusal.headers)
+
+    async def instead(self, error: ErrorBody) -> bool:
         """Play a fault that stands in place of any answer; gives whether there was one."""
         if self.faults.has("refuse"):
             raise StruckError("refuse", "close")
         if self.faults.has("stall"):
             await self.connection.until_gone()
         for word, play in (
+            ("unauthorized-once", self._unauthorized),
             ("status", self._status),
             ("retry-after", self._status),
             ("retry-after-date", self._status),
@@ -106,7 +125,14 @@ class Exchange:
                 return True
         return False
 
-    async def _status(self, error: Callable[[RefusalError], bytes]) -> None:
+    async def _unauthorized(self, error: ErrorBody) -> None:
+        token, _ = self.token()
+        if token:
+            token.revoked = True
+        challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
+        await self.refuse(RefusalError(401, _WORDS[401], headers=challenge), error)
+
+    async def _status(self, error: ErrorBody) -> None:
         status = self.faults.number("status") or 429
         headers = {}
         if (ahead_s := self.faults.number("retry-after-date")) is not None:
@@ -114,19 +140,26 @@ class Exchange:
         if (wait := self.faults.text("retry-after")) is not None:
             headers["retry-after"] = wait
         message = _WORDS.get(status, "The server had a problem with this request.")
-        await self.respond(status, error(RefusalError(status, message)), headers=headers)
+        await self.refuse(RefusalError(status, message, headers=headers), error)
 
-    async def _redirect(self, _: Callable[[RefusalError], bytes]) -> None:
+    async def _redirect(self, _: ErrorBody) -> None:
         await self.respond(307, b"", "text/plain", {"location": self.faults.text("redirect") or ""})
 
-    async def _html(self, _: Callable[[RefusalError], bytes]) -> None:
-        await self.respond(200, _PAGE, "text/html; charset=utf-8")
+    async def _html(self, _: ErrorBody) -> None:
+        await self.respond(200, PAGE, "text/html; charset=utf-8")
 
-    async def _garbage(self, _: Callable[[RefusalError], bytes]) -> None:
+    async def _garbage(self, _: ErrorBody) -> None:
         body = await self.start(200, {"content-type": "text/event-stream"})
         for _block in range(4):
             await body.send(self.rng.randbytes(1024))
         await body.finish()
+
+    def _limit_headers(self, status: int) -> dict[str, str]:
+        given = self.faults.text("limit-headers")
+        if given is None or status >= HTTPStatus.BAD_REQUEST:
+            return {}
+        remaining, reset_s = (int(number) for number in given.split("/"))
+        return Budget(max(_ALLOWED, remaining), remaining, reset_s).headers
 
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
         phrase = responses.get(status, "Unknown")
@@ -139,6 +172,9 @@ class Exchange:
         }
         lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+ErrorBody = Callable[[RefusalError, Exchange], bytes]
 
 
 def _http_date(ahead_s: int) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from trunkline.simulators.base import UnknownWordError, nearest
+
+Sort = Literal["platform", "token"]
 
 _MAX_COUNT = 1_000_000
 _MAX_MS = 600_000
@@ -37,6 +40,19 @@ def _status(value: str) -> int:
 
 def _seconds(value: str) -> int:
     return _whole(value, 0, _MAX_COUNT)
+
+
+def _lifetime(value: str) -> str:
+    if not (value.isascii() and value.replace(".", "", 1).isdigit() and 0 <= float(value) <= _MAX_COUNT):
+        raise ValueError(f"a number from 0 to {_MAX_COUNT}")
+    return value
+
+
+def _budget(value: str) -> str:
+    remaining, slash, reset = value.partition("/")
+    if not slash:
+        raise ValueError("REMAINING/RESET, two whole numbers")
+    return f"{_count(remaining)}/{_count(reset)}"
 
 
 def _cut(value: str) -> str:
@@ -73,6 +89,10 @@ FAULTS: dict[str, Fault] = {
     "drip": Fault("MS milliseconds pass between two writes of the body", _milliseconds),
     "flood": Fault("the text comes as fast as the socket takes it, whatever the interval"),
     # another answer than the one asked for
+    "unauthorized-once": Fault(
+        "a 401 although the token is good, which is revoked from then on; where a message asks for it, only the first"
+        " request with that body gets it"
+    ),
     "status": Fault("an error with status CODE, 400 to 599", _status),
     "retry-after": Fault("a Retry-After header, V seconds or a date as it stands; alone it means status=429", _text),
     "retry-after-date": Fault("a Retry-After header, the date S seconds ahead; alone it means status=429", _seconds),
@@ -80,6 +100,7 @@ FAULTS: dict[str, Fault] = {
     "html": Fault("a 200 with an HTML page"),
     "garbage": Fault("a 200 event stream of binary bytes that are no events"),
     "json": Fault("a whole JSON completion although a stream was asked for"),
+    "limit-headers": Fault("a good answer has rate limit headers that say REMAINING/RESET, in seconds", _budget),
     # events that should not be there, or not like this
     "bad-json-after": Fault("after N pieces an event whose data is no JSON; the stream goes on", _count),
     "not-an-object-after": Fault("after N pieces an event whose data is [1,2]; the stream goes on", _count),
@@ -118,6 +139,17 @@ FAULTS: dict[str, Fault] = {
     "tool-calls": Fault("two tool calls with their arguments in pieces, instead of content"),
 }
 
+TOKEN_FAULTS: dict[str, Fault] = {
+    "token-expires": Fault("the token expires after S seconds, which may be a fraction", _lifetime),
+    "token-missing-scope": Fault("the token lacks SCOPE although it was asked for", _text),
+    "token-status": Fault("an error with status CODE, 400 to 599, instead of a token", _status),
+    "token-retry-after": Fault("a Retry-After header, V seconds or a date; alone it means token-status=429", _text),
+    "token-garbage": Fault("a 200 with an HTML page instead of a token"),
+    "token-slow": Fault("the answer to a token request comes MS milliseconds late", _milliseconds),
+    "token-drop": Fault("the connection of a token request is closed without any byte"),
+}
+_ALL = FAULTS | TOKEN_FAULTS
+
 
 @dataclass(slots=True)
 class Faults:
@@ -147,12 +179,21 @@ class Faults:
         """The faults as they are written in a request."""
         return [word if value is None else f"{word}={value}" for word, value in self._values.items()]
 
+    def of(self, sort: Sort) -> Faults:
+        """Give those that are for token requests, or those that are for all others."""
+        table = TOKEN_FAULTS if sort == "token" else FAULTS
+        return Faults({word: value for word, value in self._values.items() if word in table})
+
+    def without(self, word: str) -> Faults:
+        """Give all but `word`."""
+        return Faults({other: value for other, value in self._values.items() if other != word})
+
     def __or__(self, other: Faults) -> Faults:
         """Give the faults of both; where both have a word, the value of `other`."""
         return Faults(self._values | other._values)
 
     def _value(self, word: str) -> object:
-        if word not in FAULTS:
+        if word not in _ALL:
             raise KeyError(word)
         return self._values.get(word, _ABSENT)
 
@@ -160,14 +201,18 @@ class Faults:
 _ABSENT = object()
 
 
-def parse(words: Iterable[str]) -> Faults:
+def parse(words: Iterable[str], known: Mapping[str, Fault] = _ALL) -> Faults:
     """Read fault words such as `reset-after=20`; raises `UnknownWordError` that names the nearest known word."""
     values: dict[str, int | str | None] = {}
     for written in words:
         word, given, value = written.strip().partition("=")
-        fault = FAULTS.get(word)
+        fault = known.get(word)
+        if fault is None and word in TOKEN_FAULTS:
+            raise UnknownWordError(
+                f'fault "{word}" is for token requests, which have no message: POST it to /_sim/faults'
+            )
         if fault is None:
-            raise UnknownWordError(f'unknown fault "{word}"; the nearest is "{nearest(word, FAULTS)}"')
+            raise UnknownWordError(f'unknown fault "{word}"; the nearest is "{nearest(word, known)}"')
         if fault.value is None:
             if given:
                 raise UnknownWordError(f'fault "{word}" takes no value, received "{value}"')
@@ -181,23 +226,34 @@ def parse(words: Iterable[str]) -> Faults:
 
 
 class FaultQueue:
-    """The faults that wait for the next requests to a platform."""
+    """The faults that wait for the next requests, each sort for itself."""
 
     def __init__(self) -> None:
-        self._faults = Faults()
-        self._left = 0
+        self._waiting: dict[Sort, tuple[Faults, int]] = {}
 
     def set(self, faults: Faults, requests: int = 1) -> None:
-        """Let the next `requests` requests have `faults`, in place of whatever waited before."""
-        self._faults, self._left = faults, requests
+        """Let the next `requests` requests have `faults`, in place of what waited before.
 
-    def take(self) -> Faults:
+        Where all of them are of one sort, what waits of the other sort stays; no faults at all clear both.
+        """
+        for sort in get_args(Sort):
+            mine = faults.of(sort)
+            if mine.words or not faults.words:
+                self._waiting[sort] = (mine, requests if mine.words else 0)
+
+    def take(self, sort: Sort = "platform") -> Faults:
         """Give the faults for one request."""
-        if not self._left:
+        faults, left = self._waiting.get(sort, (Faults(), 0))
+        if not left:
             return Faults()
-        self._left -= 1
-        return self._faults
+        self._waiting[sort] = (faults, left - 1)
+        return faults
 
     def record(self) -> dict[str, object]:
-        """Give what still waits, in JSON's types."""
-        return {"faults": self._faults.words if self._left else [], "connections": self._left}
+        """Give what still waits, in JSON's types; of the sort `token` only where there is some."""
+        platform, token = self._record("platform"), self._record("token")
+        return {**platform, "token": token} if token["connections"] else platform
+
+    def _record(self, sort: Sort) -> dict[str, object]:
+        faults, left = self._waiting.get(sort, (Faults(), 0))
+        return {"faults": faults.words if left else [], "connections": left}

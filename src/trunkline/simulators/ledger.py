@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Literal, TypedDict
+from urllib.parse import unquote_plus
 
 from trunkline.simulators.base import Request
 
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie")
+_SECRET_PARAMETERS = ("client_secret", "client_assertion", "access_token", "password", "api_key")
 _MAX_ENTRIES = 10_000  # a day of tests
 _MAX_BYTES = 256 << 20  # bounds what bodies and texts may hold of memory
 
@@ -20,6 +23,10 @@ class Record(TypedDict):
     `completion_tokens` how many tokens, of every channel. `ended` is `open`, `completed`, `refused`, `client_gone`,
     `shutdown` (the simulator was closed first), `internal_error` or `fault:` and the word. It is `completed` where all
     was said and at least one end mark of the wire followed, whatever other faults there were.
+
+    Where OAuth has a part: `client_id`; `scopes` that a token request asks for or that the token of any other request
+    has; `style`, how a token request authenticates its client (`basic`, `form` or `json`); and `token`, the number of
+    the token that was issued or shown, in the order of issue, from 1. Each is None where there is none.
     """
 
     sequence: int
@@ -37,6 +44,10 @@ class Record(TypedDict):
     status: int | None
     ended: str
     client_gone_after: int | None
+    client_id: str | None
+    scopes: list[str] | None
+    style: str | None
+    token: int | None
 
 
 class Entry:
@@ -51,11 +62,15 @@ class Entry:
         self.status: int | None = None
         self.ended = "open"
         self.client_gone_after: int | None = None
+        self.client_id: str | None = None
+        self.scopes: list[str] | None = None
+        self.style: str | None = None
+        self.token: int | None = None
         self.size_bytes = 1024 + 2 * len(request.body)  # about what the entry holds of memory
         self.kept = True
         self._ledger = ledger
         self._connection = connection
-        self._method, self._path, self._query = request.method, request.path, request.query
+        self._method, self._path, self._query = request.method, request.path, _shown_query(request.query)
         self._headers = {name: _shown(name, value) for name, value in request.headers.items()}
         self._texts: list[list[str]] = [[]]
 
@@ -69,6 +84,10 @@ class Entry:
         self.size_bytes += 64 + len(text)
         self.completion_tokens += tokens
         self.pieces += pieces
+
+    def shows(self, client_id: str, scopes: Iterable[str], token: int) -> None:
+        """Note the token that the request shows."""
+        self.client_id, self.scopes, self.token = client_id, list(scopes), token
 
     def end(self, how: Literal["completed", "refused", "client_gone", "shutdown", "internal_error"] | str) -> None:  # noqa: PYI051
         """Close the entry; only the first end counts."""
@@ -98,6 +117,10 @@ class Entry:
             status=self.status,
             ended=self.ended,
             client_gone_after=self.client_gone_after,
+            client_id=self.client_id,
+            scopes=self.scopes,
+            style=self.style,
+            token=self.token,
         )
 
 
@@ -175,3 +198,12 @@ def _shown(name: str, value: str) -> str:
         return value
     scheme, space, _ = value.partition(" ")
     return f"{scheme} ***" if name.endswith("authorization") and space else "***"
+
+
+def _shown_query(query: str) -> str:
+    shown = []
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        secret = unquote_plus(name).strip().lower() in _SECRET_PARAMETERS
+        shown.append(name + equals + ("***" if value and secret else value))
+    return "&".join(shown)

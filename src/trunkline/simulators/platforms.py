@@ -6,23 +6,32 @@ from typing import ClassVar, Protocol
 
 from trunkline.simulators.base import RefusalError
 from trunkline.simulators.exchange import Exchange
+from trunkline.simulators.faults import Sort
+from trunkline.simulators.genesys import Genesys
+from trunkline.simulators.oauth import OAuth
 from trunkline.simulators.openai import OpenAI
 
 
 class Platform(Protocol):
-    """One simulated platform: it answers every request whose path is one of `prefixes` or lies under one."""
+    """One simulated platform: it answers every request whose path is one of `prefixes` or lies under one.
+
+    `takes` says which of the faults that wait are for its requests.
+    """
 
     prefixes: ClassVar[tuple[str, ...]]
+    takes: ClassVar[Sort]
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer one request; raises `RefusalError`, and lets what `Exchange` raises pass through."""
         ...
 
-    def error(self, refusal: RefusalError) -> bytes:
+    def error(self, refusal: RefusalError, exchange: Exchange) -> bytes:
         """Give the JSON body by which this platform says no."""
         ...
 
 
 PLATFORMS: dict[str, type[Platform]] = {
     "openai": OpenAI,
+    "oauth": OAuth,
+    "genesys": Genesys,
 }

@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
+from trunkline.simulators.access import Clock, Limiter, Tokens
 from trunkline.simulators.base import RefusalError, Request, Settings
 from trunkline.simulators.connection import BadRequestError, ClientGoneError, Connection
 from trunkline.simulators.control import PREFIX, Control
@@ -32,11 +34,14 @@ class Simulator:
     one), `seed` and a request's sequence number together decide all that is random, `require_key` refuses requests
     without a key. Port 0 takes a free one; `url` says which.
 
+    Tokens live for `token_lifetime_s`. `rate_per_minute` is what an OAuth client may ask of the Genesys platform in any
+    60 seconds (None: no limit). Both are measured by `clock`, in seconds.
+
     Leaving the context closes the listener and all connections and ends all tasks; errors of the simulator itself are
     logged as they happen and raised then.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, given by name
         self,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -44,10 +49,23 @@ class Simulator:
         texts: Mapping[str, str] | None = None,
         seed: int = 0,
         require_key: bool = False,  # noqa: FBT001, FBT002 - one of several settings, given by name
+        *,
+        token_lifetime_s: float = 86_399,
+        rate_per_minute: int | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._host = host
         self._port = port
-        self._settings = Settings({**TEXTS, **(texts or {})}, "order", interval_ms, seed, require_key)
+        self._settings = Settings(
+            texts={**TEXTS, **(texts or {})},
+            default_text="order",
+            interval_ms=interval_ms,
+            seed=seed,
+            require_key=require_key,
+            token_lifetime_s=token_lifetime_s,
+            tokens=Tokens(clock),
+            limiter=None if rate_per_minute is None else Limiter(rate_per_minute, clock),
+        )
         self._ledger = Ledger()
         self._faults = FaultQueue()
         self._control = Control(self._faults, self._ledger)
@@ -88,7 +106,10 @@ class Simulator:
         self._settings.default_text = name
 
     def set_faults(self, faults: Iterable[str], connections: int = 1) -> None:
-        """Let the next `connections` requests to a platform have `faults`; raises `UnknownWordError`."""
+        """Let the next `connections` requests have `faults`; raises `UnknownWordError`.
+
+        `token-` words wait for token requests, all others for requests to any other platform.
+        """
         self._faults.set(parse(faults), connections)
 
     def clear_ledger(self) -> None:
@@ -194,7 +215,7 @@ class Simulator:
     async def _answer(self, connection: Connection, request: Request) -> bool:
         """Answer one request; gives whether the connection is to stay open."""
         platform = self._platform(request.path)
-        faults = self._faults.take() if platform else Faults()
+        faults = self._faults.take(platform.takes) if platform else Faults()
         # The control routes are no part of what a platform was asked.
         ledger = Ledger() if request.path.startswith(PREFIX) else self._ledger
         entry = ledger.open(connection.number, request)
@@ -227,7 +248,7 @@ class Simulator:
         try:
             await answerer.answer(exchange)
         except RefusalError as refusal:
-            await exchange.respond(refusal.status, answerer.error(refusal), headers=refusal.headers)
+            await exchange.refuse(refusal, answerer.error)
             exchange.entry.end("refused")
 
     def _platform(self, path: str) -> Platform | None:
