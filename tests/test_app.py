@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,25 @@ async def test_leaving_the_relay_ends_what_is_open(simulator):
     assert isinstance(end, Ended)
     assert (end.outcome, end.reason) == ("cancelled", "shutdown")
     follower.close()
+
+
+async def test_one_turn_that_fails_in_the_sweep_stops_no_other_turns_clock(simulator):
+    hasty = {"connect_s": 2, "first_token_s": 0.3, "between_tokens_s": 0.3, "turn_s": 10}
+    async with Relay(settings_for(f"{simulator.url}/v1", timeouts=hasty)) as relay:
+
+        class Broken:
+            def sweep(self, now: float) -> None:
+                raise RuntimeError
+
+            def cancel(self, reason: str) -> None:
+                pass
+
+        broken = SimpleNamespace(pump=Broken(), policy="finish", cancel_after_s=0, alone_since=None)
+        relay.turns._open["broken"] = broken  # type: ignore[assignment]
+        events = [event async for event in relay.stream(TurnRequest(input="sim:fault=stall"))]
+        del relay.turns._open["broken"]
+    assert isinstance(events[-1], Ended)
+    assert events[-1].reason == "first_token_timeout"
 
 
 async def test_two_relays_live_in_one_process_and_know_nothing_of_each_other(simulator):

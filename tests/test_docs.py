@@ -22,8 +22,10 @@ def test_the_table_of_reasons_is_the_codes_own():
 def test_the_settings_of_the_readme_are_valid(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    assert parse(tomllib.loads(block)).upstreams["support"].model == "smollm2"
+    monkeypatch.setenv("GENESYS_CLIENT_ID", "me")
+    monkeypatch.setenv("GENESYS_CLIENT_SECRET", "s3cret")
+    blocks = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert [list(parse(tomllib.loads(block)).upstreams) for block in blocks] == [["support"], ["genesys", "local"]]
 
 
 def test_the_python_of_the_readme_compiles():

@@ -256,8 +256,8 @@ async def test_entries_come_in_batches_until_the_end(house: House):
         await asyncio.sleep(0)
         house.show(LO)
         await asyncio.sleep(0)
-        house.log.sweep(0, keep_alive_s=15, stall_s=60)
-        house.log.sweep(15, keep_alive_s=15, stall_s=60)
+        house.log.sweep(0, keep_alive_s=15)
+        house.log.sweep(15, keep_alive_s=15)
         await asyncio.sleep(0)
         house.show(ENDED)
     assert [[entry.event for entry in batch] for batch in batches] == [[STARTED, HEL], [LO], [], [ENDED]]
@@ -268,58 +268,39 @@ async def test_entries_come_in_batches_until_the_end(house: House):
 
 async def test_a_quiet_reader_is_woken_to_say_that_it_lives_each_keep_alive_time(house: House):
     follower = house.follow(after=1)
-    follower.sweep(100, keep_alive_s=15, stall_s=60)
+    follower.sweep(100, keep_alive_s=15)
     for last, due in [(114.9, 115), (129.9, 130), (144.9, 145)]:
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(follower.wait())
             await asyncio.sleep(0)
-            follower.sweep(last, keep_alive_s=15, stall_s=60)
+            follower.sweep(last, keep_alive_s=15)
             await asyncio.sleep(0)
             assert not waiting.done()
-            follower.sweep(due, keep_alive_s=15, stall_s=60)
+            follower.sweep(due, keep_alive_s=15)
         assert waiting.result() is False
     assert not follower.gone
 
 
 async def test_progress_puts_the_keep_alive_off(house: House):
     follower = house.follow()
-    follower.sweep(100, keep_alive_s=15, stall_s=60)
+    follower.sweep(100, keep_alive_s=15)
     assert taken(follower) == [STARTED]
-    follower.sweep(110, keep_alive_s=15, stall_s=60)
+    follower.sweep(110, keep_alive_s=15)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(follower.wait())
         await asyncio.sleep(0)
-        follower.sweep(124.9, keep_alive_s=15, stall_s=60)
+        follower.sweep(124.9, keep_alive_s=15)
         await asyncio.sleep(0)
         assert not waiting.done()
         house.show(HEL)
     assert waiting.result() is True
 
 
-def test_a_reader_that_takes_nothing_is_let_go_and_its_writer_freed(house: House):
-    follower, freed = house.follow(), []
-    follower.on_gone(lambda: freed.append(True))
-    follower.sweep(100, keep_alive_s=15, stall_s=60)
-    follower.sweep(159.9, keep_alive_s=15, stall_s=60)
-    assert not follower.gone
-    follower.sweep(160, keep_alive_s=15, stall_s=60)
-    assert follower.gone
-    assert freed == [True]
-
-
-def test_a_writer_is_freed_once_however_often_the_sweep_comes_by(house: House):
-    follower, freed = house.follow(), []
-    follower.on_gone(lambda: freed.append(True))
-    for now in (100, 160, 161, 162):
-        house.log.sweep(now, keep_alive_s=15, stall_s=60)
-    assert freed == [True]
-
-
-def test_a_slow_reader_that_takes_something_is_kept(house: House):
+def test_a_reader_that_pauses_is_kept(house: House):
     house.show(*[HEL] * (3 * SLICE))
     follower = house.follow()
     for now in (100, 159, 218, 277):
-        follower.sweep(now, keep_alive_s=15, stall_s=60)
+        follower.sweep(now, keep_alive_s=15)
         follower.take()
     assert not follower.gone
 
@@ -330,7 +311,7 @@ async def test_a_quiet_reader_is_not_a_stalled_one(house: House):
         waiting = group.create_task(follower.wait())
         await asyncio.sleep(0)
         for now in (100, 200, 300, 400):
-            follower.sweep(now, keep_alive_s=1_000, stall_s=60)
+            follower.sweep(now, keep_alive_s=1_000)
         house.show(HEL)
     assert waiting.result() is True
 

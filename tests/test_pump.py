@@ -124,7 +124,7 @@ class Bench:
             self.receivers.append(receiver)
 
         async def authorise() -> dict[str, str]:
-            return {"authorization": "Bearer x"}
+            return {"authorization": "Bearer sk-SECRET-123"}
 
         upstream = SimpleNamespace(
             name="up",
@@ -352,6 +352,29 @@ async def test_a_platforms_words_about_an_error_are_screened_and_cut():
     bench.say(Ended("failed", "upstream_error", detail="a bomb for you"))
     assert bench.end.detail == "withheld by a guard"
     await bench.tasks.close()
+
+
+async def test_our_own_credential_in_a_platforms_words_reaches_nobody(bench):
+    while not bench.receivers:
+        await bench.tasks.idle()
+    bench.say(Ended("failed", "upstream_error", detail="Incorrect API key provided: sk-SECRET-123."))
+    assert bench.end.detail == "Incorrect API key provided: [secret]."
+
+
+async def test_a_source_that_fails_to_close_does_not_keep_the_turn_open(bench):
+    class Broken(Wire):
+        def close(self) -> None:
+            raise OSError("no")
+
+    bench.pump._source = Broken()
+    with pytest.raises(OSError, match="no"):
+        bench.pump.cancel("client_cancelled")
+    assert bench.end.reason == "client_cancelled"
+
+
+async def test_the_ids_and_names_of_tool_calls_count_for_the_bound(bench):
+    bench.say(ToolCall(0, 0, "x" * 1_001, "", ""))
+    assert bench.end.reason == "answer_too_long"
 
 
 async def test_tool_calls_count_as_text_for_the_clock_and_the_bound(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -102,6 +103,31 @@ async def test_a_platform_that_fails_again_and_again_is_left_alone_for_a_while(s
         details = [(await ask(relay))[2].detail for _ in range(5)]
     assert len(simulator.ledger) == 3
     assert all("left alone" in detail for detail in details[3:])
+
+
+async def test_a_platform_that_is_well_again_is_used_again_under_traffic(simulator):
+    settings = {"upstreams": {"a": upstream(simulator, attempts=1, breaker_failures=2, breaker_open_s=0.3)}}
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=503"], connections=2)
+        outcomes = []
+        async with asyncio.timeout(10):
+            while "completed" not in outcomes:
+                outcomes.append((await ask(relay))[2].outcome)
+                await asyncio.sleep(0.02)
+    assert outcomes.count("failed") > 2
+
+
+async def test_open_turns_are_counted_right_after_a_fallback(simulator):
+    settings = {
+        "default_upstream": "a",
+        "upstreams": {"a": upstream(simulator, fallbacks=["b"], attempts=1), "b": upstream(simulator)},
+    }
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=503"], connections=1)
+        await ask(relay)
+        told = relay.telemetry.exposition().decode()
+    assert 'trunkline_turns_open{upstream="a"} 0.0' in told
+    assert 'trunkline_turns_open{upstream="b"}' not in told
 
 
 async def test_a_cancel_ends_the_waiting_between_two_attempts(simulator):

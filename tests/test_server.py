@@ -186,6 +186,26 @@ async def test_check_says_what_the_settings_amount_to(simulator, tmp_path):
     assert b"no guard screens its answers" in stderr
 
 
+@pytest.mark.parametrize("args", [("stream", ""), ("key", 'a"b c'), ("simulate", "--port", "99999")])
+async def test_plain_mistakes_are_one_clear_sentence(simulator, tmp_path, args):
+    if args[0] == "stream":
+        args = (args[0], "--config", str(settings_file(tmp_path, simulator)), *args[1:])
+    code, words = await refused(*args)
+    assert code == 2
+    assert "Traceback" not in words
+    assert words.strip()
+
+
+async def test_sigterm_while_it_starts_is_heard(simulator, tmp_path):
+    async with process("serve", "--insecure", "--config", str(settings_file(tmp_path, simulator))) as running:
+        for _ in range(40):
+            if running.returncode is None:
+                running.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            await running.wait()
+
+
 async def test_a_mistyped_command_names_the_nearest():
     code, words = await refused("serv")
     assert code == 2

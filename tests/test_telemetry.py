@@ -39,7 +39,8 @@ def ended(**fields: Any) -> TurnEnded:
         "prompt_tokens": 9,
         "completion_tokens": 12,
     }
-    return TurnEnded(**facts | fields)
+    facts |= fields
+    return TurnEnded(**{"asked": facts["upstream"], **facts})
 
 
 def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.core.errors import Fault, RequestRefused, nearest
@@ -62,6 +63,7 @@ class Admission:
             raise RequestRefused(
                 "input_required", f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`."
             )
+        _check_text(request)
         _check_messages(messages, upstream)
         _check_options(request, upstream)
         fallbacks = [self._upstreams[name] for name in upstream.settings.fallbacks]
@@ -83,7 +85,7 @@ class Admission:
 
     def _route(self, request: TurnRequest) -> Route:
         if request.upstream is not None:
-            upstream = self._find(request.upstream)
+            upstream = self.find(request.upstream)
             return Route(upstream, request.model or upstream.settings.model)
         if request.model is not None:
             # A platform's model may hold a slash of its own, so the whole name is tried before its first part.
@@ -91,16 +93,17 @@ class Admission:
                 upstream = self._upstreams[request.model]
                 return Route(upstream, upstream.settings.model)
             name, slash, model = request.model.partition("/")
-            upstream = self._find(name, asked=request.model)
+            upstream = self.find(name, asked=request.model)
             return Route(upstream, model if slash and model else upstream.settings.model)
         if self._default is None:
             raise RequestRefused(
                 "model_required", f"There are several upstreams; name one: {', '.join(self._upstreams)}."
             )
-        upstream = self._find(self._default)
+        upstream = self.find(self._default)
         return Route(upstream, upstream.settings.model)
 
-    def _find(self, name: str, asked: str | None = None) -> Upstream:
+    def find(self, name: str, asked: str | None = None) -> Upstream:
+        """Return an upstream by its name. Raises `RequestRefused` with the nearest name."""
         upstream = self._upstreams.get(name)
         if upstream is None:
             known = ", ".join(self._upstreams)
@@ -121,6 +124,14 @@ class Admission:
         if limit is not None and request.max_tokens is not None and request.max_tokens > limit:
             detail = f"max_tokens is {request.max_tokens}, and {model} gives at most {limit}."
             raise RequestRefused("invalid_request", detail, faults=[Fault("/max_tokens", detail)])
+
+
+def _check_text(request: TurnRequest) -> None:
+    """Refuse half a surrogate pair, which JSON can spell and no platform can be sent."""
+    try:
+        msgspec.json.encode([request.options, [message.model_dump() for message in request.prompt()], request.stop])
+    except UnicodeEncodeError:
+        raise RequestRefused("invalid_request", "The request holds a lone surrogate, which is no character.") from None
 
 
 def _check_messages(messages: Sequence[Message], upstream: Upstream) -> None:

@@ -78,7 +78,7 @@ class Relay:
         log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
         house = House(log, tasks, self.telemetry, time.monotonic, random.random)
         server = settings.server
-        limits = Limits(server.max_open_turns, server.keep_alive_s, server.stall_s)
+        limits = Limits(server.max_open_turns, server.keep_alive_s)
         admission = Admission(upstreams, settings.sole_upstream, settings.models)
         self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
         tasks.spawn(self._sweep(self._turns), "sweep")
@@ -125,7 +125,7 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with relay:
-            keys = Keys(() if insecure else settings.keys)
+            keys = Keys(None if insecure else settings.keys)
             app.state.desk = Desk(relay.turns, keys, settings.server, relay.telemetry)
             yield
 

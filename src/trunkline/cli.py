@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 
 from trunkline.config import Settings, load
 from trunkline.core.errors import REASONS, TrunklineError, nearest
 from trunkline.core.events import Delta, Ended, Notice, Started
+from trunkline.core.ids import is_client_id
 from trunkline.core.request import TurnRequest
 from trunkline.version import VERSION
 
@@ -163,7 +165,7 @@ async def _check_live(settings: Settings) -> bool:
 
 
 @cli.command()
-@click.option("--port", default=9000, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=9000, show_default=True, help="0 takes a free one.")
 @click.option("--text", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Say this file.")
 @click.option("--interval-ms", default=15.0, show_default=True, help="Between two pieces of an answer.")
 @click.option("--seed", default=0, show_default=True, help="For everything random, such as where bytes are cut.")
@@ -189,7 +191,7 @@ async def _simulate(port: int, texts: dict[str, str], interval_ms: float, seed: 
 @cli.command()
 @click.option("--once", is_flag=True, help="End after the story; exit code 1 where something did not come out.")
 @click.option("--llm", type=click.Choice(["simulator", "local"]), default="simulator", help="Who answers.")
-@click.option("--port", type=int, help="The relay's port (default: 8080, or a free one).")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The relay's port (default: 8080, or a free one).")
 def demo(*, once: bool, llm: str, port: int | None) -> None:
     """Tell a short story: an answer streams, a reader is cut off and resumes. Then serve until Ctrl-C."""
     from trunkline.demo.run import run  # noqa: PLC0415 - nothing else needs it
@@ -205,6 +207,8 @@ def demo(*, once: bool, llm: str, port: int | None) -> None:
 @click.argument("name")
 def key(name: str) -> None:
     """Make a key for a client called NAME, and print the lines for the settings."""
+    if not is_client_id(name):
+        raise click.BadParameter("a name is 1 to 128 of A-Z a-z 0-9 . _ : -", param_hint="NAME")
     secret = "tk_" + secrets.token_urlsafe(32)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     click.echo(f"The key, shown this once:  {secret}\n\nIn trunkline.toml:\n")
@@ -233,6 +237,14 @@ def main() -> None:
     """Run a command; an error of ours is one clear sentence and exit code 2, never a stack trace."""
     try:
         cli(standalone_mode=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        click.echo(f"trunkline: {place}: {first['msg']}", err=True)
+        sys.exit(2)
+    except UnicodeDecodeError:
+        click.echo("trunkline: expected text in UTF-8, got other bytes", err=True)
+        sys.exit(2)
     except TrunklineError as error:
         click.echo(f"trunkline: {error.detail}", err=True)
         sys.exit(2)

@@ -165,12 +165,17 @@ def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:
         *sections, key = name.removeprefix(PREFIX).lower().split("__")
         place: Any = table
         for section in sections:
-            place = place.setdefault(section, {}) if isinstance(place, dict) else None
+            place = place.setdefault(_spelled(place, section), {}) if isinstance(place, dict) else None
         if isinstance(place, dict) and key:
-            place[key] = value
+            place[_spelled(place, key)] = value
         else:
             faults.append(Fault(name, "there is no such section to override"))
     return faults
+
+
+def _spelled(table: dict[str, Any], name: str) -> str:
+    """Return the key of a table as the file spells it: variables have neither small letters nor hyphens."""
+    return next((key for key in table if key.lower().replace("-", "_") == name.replace("-", "_")), name)
 
 
 def _literal_secrets(table: Mapping[str, Any]) -> list[str]:

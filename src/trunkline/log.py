@@ -14,7 +14,7 @@ SLICE: Final = 512  # entries a follower takes at once, so that one that is far 
 
 
 class ReaderGone(Exception):
-    """The follower was closed from outside: its client left, or stalled for too long."""
+    """The follower was closed from outside: its client left."""
 
 
 class Log:
@@ -50,10 +50,10 @@ class Log:
             raise OffsetPastTail(after, turn.tail)
         return Follower(self, turn, turn.position(after), on_close)
 
-    def sweep(self, now: float, keep_alive_s: float, stall_s: float) -> None:
-        """Look after the followers, once a second: quiet ones are to say that they live, stalled ones are let go."""
+    def sweep(self, now: float, keep_alive_s: float) -> None:
+        """Look after the followers, once a second: quiet ones are to say that they live."""
         for follower in list(self.followers):
-            follower.sweep(now, keep_alive_s, stall_s)
+            follower.sweep(now, keep_alive_s)
 
     def flush(self) -> None:
         """Write and publish now what waits for the end of the tick."""
@@ -80,7 +80,7 @@ class Follower:
     """A cursor on one turn's log: old entries, then new ones, until the turn has ended. It has no queue."""
 
     __slots__ = (
-        "_kept_alive", "_log", "_on_close", "_on_gone", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
+        "_kept_alive", "_log", "_on_close", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
     )  # fmt: skip
 
     def __init__(self, log: Log, turn: TurnLog, cursor: int, on_close: Callable[[], object] | None) -> None:
@@ -93,7 +93,6 @@ class Follower:
         self._seen_at = 0.0
         self._kept_alive = False
         self._on_close = on_close
-        self._on_gone: Callable[[], object] | None = None
         turn.followers.append(self)
         log.followers.add(self)
 
@@ -158,21 +157,12 @@ class Follower:
             return
         self.gone = True
         self.wake()
-        if self._on_gone is not None:
-            self._on_gone()
 
-    def on_gone(self, callback: Callable[[], object]) -> None:
-        """Call this when the reader is let go, to free a writer that is stuck in its own socket."""
-        self._on_gone = callback
-
-    def sweep(self, now: float, keep_alive_s: float, stall_s: float) -> None:
-        """Note progress; after `keep_alive_s` of quiet wake the reader, after `stall_s` of a stuck one let it go."""
+    def sweep(self, now: float, keep_alive_s: float) -> None:
+        """Note progress; a reader that waits and was told nothing for `keep_alive_s` is woken to say that it lives."""
         if self.cursor != self._seen:
             self._seen, self._seen_at = self.cursor, now
-        elif self._waiter is None:
-            if now - self._seen_at >= stall_s:
-                self.leave()
-        elif now - self._seen_at >= keep_alive_s:
+        elif self._waiter is not None and now - self._seen_at >= keep_alive_s:
             self._seen_at = now
             self._kept_alive = True
             self.wake()

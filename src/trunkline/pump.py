@@ -39,6 +39,7 @@ TROUBLE: Final = frozenset(
 )  # what a breaker counts: the platform is in trouble, not the request
 RETRY_BASE_S: Final = 0.5
 RETRY_CAP_S: Final = 10.0
+SHORTEST_SECRET: Final = 6
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
 
 
@@ -78,6 +79,7 @@ class Pump:
         self._attempt = 0
         self._attempt_bytes = 0
         self._renewed = False
+        self._shut_out = False
         self._retry_after_s: float | None = None
         self._sent_headers: Mapping[str, str] = {}
         self._source: Source | None = None
@@ -101,7 +103,8 @@ class Pump:
         self._last_token_at = now
         self._attempt_bytes = 0
         self._retry_after_s = None
-        if not self._upstream.breaker.admits(now):
+        self._shut_out = not self._upstream.breaker.admits(now)
+        if self._shut_out:
             detail = f"{self._upstream.name} failed again and again, and is left alone for a while"
             self._end(Ended("failed", "upstream_unavailable", detail=detail), now)
             return
@@ -204,7 +207,11 @@ class Pump:
         if self._first_token_at is None:
             self._first_token_at = now
         self._last_token_at = now
-        text = event.text if type(event) is Delta else event.arguments  # type: ignore[union-attr]
+        if isinstance(event, Delta):
+            text = event.text
+        else:
+            text = event.arguments
+            self._raw_chars += len(event.call_id) + len(event.name)
         self._raw.append(text)
         self._raw_chars += len(text)
 
@@ -300,16 +307,18 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
             self._house.telemetry.tell(internal_error("pump.end", error))
             last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
-        self._house.log.append(self._turn, [*last, ended])
-        for handle in self._alarms.values():
-            handle.cancel()
-        if ended.outcome == "completed" and self._source is not None:
-            source, self._source = self._source, None
-            source.finish()
-        else:
-            self._drop_source()
-        self._tell(ended, now)
-        self._on_ended()
+        try:
+            self._house.log.append(self._turn, [*last, ended])
+            for handle in self._alarms.values():
+                handle.cancel()
+            if ended.outcome == "completed" and self._source is not None:
+                source, self._source = self._source, None
+                source.finish()
+            else:
+                self._drop_source()
+            self._tell(ended, now)
+        finally:
+            self._on_ended()
 
     def _tries_again(self, ended: Ended, now: float) -> bool:
         """Try once more, or another upstream, where a failure came before any text; False where that is the end.
@@ -319,10 +328,12 @@ class Pump:
         if ended.outcome != "failed" or self._first_token_at is not None:
             return False
         reason = ended.reason
-        if reason in TROUBLE:
+        if reason in TROUBLE and not self._shut_out:
             self._upstream.breaker.failed(now)
         left_s = self._started_at + self._upstream.settings.timeouts.turn_s - now
-        if reason in RETRYABLE or (reason == "upstream_interrupted" and not self._attempt_bytes):
+        if self._shut_out:
+            pass  # Its own breaker's refusal says nothing new about the platform, and waiting for it is no use.
+        elif reason in RETRYABLE or (reason == "upstream_interrupted" and not self._attempt_bytes):
             jitter = full_jitter_s(self._attempt, RETRY_BASE_S, RETRY_CAP_S, self._house.random)
             wait_s = jitter if self._retry_after_s is None else self._retry_after_s
             if self._attempt + 1 < self._upstream.settings.attempts and wait_s < left_s:
@@ -351,7 +362,7 @@ class Pump:
         if self._screen.blocked and ended.outcome != "blocked":
             ended = Ended("blocked", self._screen.blocked)
         usage = self._usage or self._count()
-        detail = self._screen.words(ended.detail)
+        detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
         return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage)
 
     def _drop_source(self) -> None:
@@ -373,6 +384,7 @@ class Pump:
             TurnEnded(
                 turn=self._turn.id,
                 upstream=self._upstream.name,
+                asked=self._turn.started.upstream,
                 model=self._upstream.settings.model,
                 outcome=ended.outcome,
                 reason=ended.reason,
@@ -384,6 +396,15 @@ class Pump:
             )
         )
         self._raw.clear()
+
+
+def _without_secrets(words: str, sent: Mapping[str, str]) -> str:
+    """Take our own credential out of a platform's words: some repeat the key that they refuse."""
+    for value in sent.values():
+        for secret in (value, value.removeprefix("Bearer ")):
+            if len(secret) >= SHORTEST_SECRET:
+                words = words.replace(secret, "[secret]")
+    return words
 
 
 class _Receiver:

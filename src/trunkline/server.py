@@ -13,12 +13,15 @@ from typing import Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
+REQUEST_TIMEOUT_S: Final = 30.0  # for a whole request to arrive
+BACKLOG: Final = 4_096
 logger = logging.getLogger("trunkline")
 
 
@@ -44,6 +47,7 @@ def bind(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # Two that start together may both bind; only one can listen.
     except OSError as error:
         listener.close()
         detail = f"cannot listen on {host}:{port}: {error.strerror}. Choose another with server.port or WS_PORT"
@@ -65,10 +69,12 @@ class Server:
         self._relay = Relay(settings)
         self._listener = listener
         app = make_app(settings, insecure=insecure, relay=self._relay)
+        stall_s = settings.server.stall_s
+        max_message_bytes = MAX_HEAD_BYTES + 16 * settings.server.max_body_bytes  # chunks may be small, within reason
         config = uvicorn.Config(
             app,
-            http=_Protocol,
-            ws="websockets-sansio",
+            http=type("Http", (_Http,), {"stall_s": stall_s, "max_message_bytes": max_message_bytes}),
+            ws=type("WebSocket", (_WebSocket,), {"stall_s": stall_s}),
             ws_max_size=1 << 16,
             ws_per_message_deflate=False,
             lifespan="on",
@@ -76,7 +82,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=4_096,
+            backlog=BACKLOG,
             # Turns have ended by then; what is left are readers that take their last bytes slowly.
             timeout_graceful_shutdown=5,
         )
@@ -104,7 +110,9 @@ class Server:
 
     def stop(self) -> None:
         """Take no new turns, let open ones end within `server.drain_s`, then close. Called again: end at once."""
-        if self._stopping is None:
+        if not self._uvicorn.started:
+            self._uvicorn.should_exit = True
+        elif self._stopping is None:
             logger.info("draining open_turns=%d limit_s=%g", *self._burden())
             self._stopping = asyncio.ensure_future(self._drain())
         else:
@@ -127,26 +135,94 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a bound on the header block, which it lacks on its own."""
+class _Unstuck(asyncio.Protocol):
+    """Drops a connection whose peer takes nothing for `stall_s`: closing would wait for it for ever."""
 
+    stall_s = 60.0
+    transport: asyncio.Transport
+    _stuck: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The peer is slow; give it time."""
+        super().pause_writing()
+        if self._stuck is None:
+            self._stuck = asyncio.get_running_loop().call_later(self.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The peer took something."""
+        super().resume_writing()
+        self._move_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer is gone."""
+        self._move_on()
+        super().connection_lost(exc)
+
+    def _move_on(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+
+class _Http(_Unstuck, HttpToolsProtocol):
+    """uvicorn's HTTP protocol with the bounds that it lacks: on heads, trailers, slow requests, stuck readers."""
+
+    max_message_bytes = MAX_HEAD_BYTES
     _in_head = True
-    _head_bytes = 0
+    _message_bytes = 0
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._be_patient()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience_ends()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response(f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+        if self._patience is None or self.transport.is_closing():
+            return
+        self._message_bytes += len(data)
+        if self._in_head and self._message_bytes > MAX_HEAD_BYTES:
+            self.send_400_response(f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
+        elif self._message_bytes > self.max_message_bytes:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._message_bytes = True, 0
+        self._be_patient()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are of no use here
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._patience_ends()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._patience_ends()
+        super().handle_websocket_upgrade()
+
+    def _be_patient(self) -> None:
+        if self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+
+    def _patience_ends(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, with a bound on stuck readers."""
 
 
 def _is_loopback(host: str) -> bool:

@@ -30,9 +30,13 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """A turn reached its one end. Times are seconds since its start; `first_token_s` is None where none came."""
+    """A turn reached its one end. Times are seconds since its start; `first_token_s` is None where none came.
+
+    `asked` is the upstream it began with, `upstream` the one that answered: they differ after a fallback.
+    """
 
     turn: str
+    asked: str
     upstream: str
     model: str
     outcome: str
@@ -139,7 +143,7 @@ class Telemetry(Collector):
                 logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
 
     def _turn_ended(self, fact: TurnEnded) -> None:
-        self._turns_open[fact.upstream] -= 1
+        self._turns_open[fact.asked] -= 1
         self._turns[fact.upstream, fact.outcome, fact.reason] += 1
         self._characters[fact.upstream] += fact.characters
         self._tokens[fact.upstream, "input"] += fact.prompt_tokens

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trunkline.admission import Admission, Admitted
-from trunkline.core.errors import OffsetPastTail, Overloaded, TurnNotFound
+from trunkline.core.errors import OffsetPastTail, Overloaded, TurnForgotten, TurnNotFound
 from trunkline.core.events import Started
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
@@ -21,7 +21,7 @@ from trunkline.core.request import LastReaderPolicy, TurnRequest
 from trunkline.log import Follower
 from trunkline.pump import House, Pump
 from trunkline.stores.base import TurnLog
-from trunkline.telemetry import TurnStarted
+from trunkline.telemetry import TurnStarted, internal_error
 from trunkline.upstreams import Upstream
 
 SLOWEST_SWEEP_S: Final = 1.0
@@ -45,7 +45,6 @@ class Limits:
 
     max_open_turns: int = 2_000
     keep_alive_s: float = 15
-    stall_s: float = 60
 
 
 class Turn:
@@ -96,6 +95,7 @@ class Turns:
     wall_ms: Callable[[], int]
     draining: bool = False
     _open: dict[str, _Open] = field(default_factory=dict)
+    _last_id: str = ""
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(
@@ -109,7 +109,7 @@ class Turns:
             detail = f"The relay has {len(self._open)} turns open, as many as it takes."
             raise Overloaded("too_many_turns", detail)
         now_ms = self.wall_ms()
-        log = self.house.log.create(turn_id(now_ms, os.urandom(10)))
+        log = self.house.log.create(self._next_id(now_ms))
         started = _started(log.id, admitted, principal, endpoint, now_ms)
         pump = Pump(self.house, log, admitted.request, admitted.routes, lambda: self._ended(log.id))
         self._open[log.id] = _Open(pump, request.on_last_reader_gone or policy, request.cancel_after_s)
@@ -119,9 +119,22 @@ class Turns:
         pump.start()
         return Turn(self, log)
 
+    def _next_id(self, now_ms: int) -> str:
+        """Make an id that is greater than every one before, also within a millisecond: lists are paged by it."""
+        made = turn_id(now_ms, os.urandom(10))
+        if made <= self._last_id:
+            made = f"turn_{int(self._last_id.removeprefix('turn_'), 16) + 1:032x}"
+        self._last_id = made
+        return made
+
     def find(self, turn: str, principal: str) -> Turn:
         """Return a principal's turn. Raises `TurnNotFound`, also where it is somebody else's, and `TurnForgotten`."""
-        log = self.house.log.store.find(turn) if is_turn_id(turn) else None
+        try:
+            log = self.house.log.store.find(turn) if is_turn_id(turn) else None
+        except TurnForgotten as error:
+            if error.principal != principal:
+                raise TurnNotFound(turn) from None
+            raise
         if log is None or log.started.principal != principal:
             raise TurnNotFound(turn)
         return Turn(self, log)
@@ -167,12 +180,19 @@ class Turns:
         """Look at the clock for all turns and readers at once, so that no token needs a timer."""
         now = self.house.clock()
         for opened in list(self._open.values()):
-            opened.pump.sweep(now)
-            alone = opened.alone_since
-            if opened.policy == "cancel_after" and alone is not None and now - alone >= opened.cancel_after_s:
-                opened.pump.cancel("client_left")
-        self.house.log.sweep(now, self.limits.keep_alive_s, self.limits.stall_s)
+            try:
+                self._sweep_one(opened, now)
+            except Exception as error:  # noqa: BLE001 - one turn must not stop the clock of all others
+                self.house.telemetry.tell(internal_error("sweep", error))
+        self.house.log.sweep(now, self.limits.keep_alive_s)
         self.house.log.store.sweep(self.wall_ms())
+
+    @staticmethod
+    def _sweep_one(opened: _Open, now: float) -> None:
+        opened.pump.sweep(now)
+        alone = opened.alone_since
+        if opened.policy == "cancel_after" and alone is not None and now - alone >= opened.cancel_after_s:
+            opened.pump.cancel("client_left")
 
     async def drain(self, limit_s: float) -> None:
         """Take no new turns, let open ones end, and cancel what is still open after `limit_s` seconds."""

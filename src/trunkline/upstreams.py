@@ -76,6 +76,8 @@ class UpstreamSettings(BaseModel):
     def _holds_no_secret(cls, value: HttpUrl | None) -> HttpUrl | None:
         if value is not None and (value.username or value.password):
             raise ValueError("an address must not hold a user or a password: they would be printed")
+        if value is not None and (value.query or value.fragment):
+            raise ValueError("an address must not hold a query or a fragment: paths are added to it")
         return value
 
     @field_validator("region")

@@ -180,6 +180,35 @@ async def test_endless_headers_are_bounded(relay_url):
     writer.close()
 
 
+async def test_endless_trailers_are_bounded(relay_url):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(relay_url.rpartition(":")[2]))
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"POST /v1/turns HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n")
+        for _ in range(40):
+            writer.write(b"x-trailer: y\r\n" * 50_000)
+            await writer.drain()
+        await reader.read()
+    writer.close()
+
+
+async def test_no_turn_is_lost_between_two_pages(http, relay_url):
+    made = [
+        turn["id"] for turn in await asyncio.gather(*(create(http, relay_url, "sim:text=short") for _ in range(40)))
+    ]
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = (await http.get(f"{relay_url}/v1/turns?limit=7" + (f"&cursor={cursor}" if cursor else ""))).json()
+        seen += [turn["id"] for turn in page["turns"]]
+        cursor = page["next_cursor"]
+    assert seen == sorted(made, reverse=True)
+
+
+async def test_half_a_character_is_refused(http, relay_url):
+    body = b'{"input":"x","options":{"seed":"\\ud800"}}'
+    response = await http.post(f"{relay_url}/v1/turns", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
 async def test_unknown_turns_and_paths_are_404(http, relay_url):
     for path in ("/v1/turns/turn_" + "0" * 32, "/v1/turns/nonsense", "/v1/turns/nonsense/events", "/nowhere"):
         response = await http.get(relay_url + path)

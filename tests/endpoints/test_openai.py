@@ -143,6 +143,19 @@ async def test_errors_have_openais_shape(sdk, http, relay_url):
     assert response.json()["error"]["param"] == "messages"
 
 
+async def test_what_is_null_is_as_if_it_were_not_there(http, relay_url):
+    body = {"model": "support", "messages": user("sim:text=short"), "n": None, "stream": None, "stream_options": None}
+    response = await http.post(f"{relay_url}/v1/chat/completions", json=body)
+    assert response.json()["choices"][0]["message"]["content"] == "Hello."
+
+
+async def test_a_body_that_is_too_large_is_refused_in_openais_shape(http, relay_url):
+    body = {"model": "support", "messages": user("x" * 1_100_000)}
+    response = await http.post(f"{relay_url}/v1/chat/completions", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+    assert (await http.get(f"{relay_url}/v1/models/{'x' * 200}")).status_code == 404
+
+
 async def test_an_error_in_mid_stream_reaches_the_sdk(sdk):
     stream = await sdk.chat.completions.create(model="support", messages=user("sim:fault=reset-after=3"), stream=True)
     text = ""

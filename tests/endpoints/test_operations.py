@@ -48,6 +48,9 @@ async def test_a_turn_belongs_to_its_principal(http, locked_url):
         assert (response.status_code, response.json()["code"]) == (404, "turn_not_found")
     assert (await http.get(f"{locked_url}/v1/turns", headers=theirs)).json()["turns"] == []
     assert (await http.get(f"{locked_url}/v1/turns/{turn}", headers=mine)).status_code == 200
+    assert (await http.delete(f"{locked_url}/v1/turns/{turn}", headers=mine)).status_code == 204
+    assert (await http.get(f"{locked_url}/v1/turns/{turn}", headers=mine)).status_code == 410
+    assert (await http.get(f"{locked_url}/v1/turns/{turn}", headers=theirs)).status_code == 404
 
 
 async def test_health_and_readiness_need_no_key(http, locked_url):

@@ -154,7 +154,7 @@ def table(rows: list[Row]) -> str:
         "# The fault matrix",
         "",
         "Written by `make fault-matrix`. Every turn's text, order and end are compared with the ledger of the",
-        "simulated platform: nothing lost, nothing doubled, nothing hanging, and the reason that the closed table says.",
+        "simulated platform: nothing lost, nothing doubled, nothing hanging, and the reason is the one of the table.",
         "",
         f"{turns} turns, {wrong} not as they must be.",
         "",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import PATIENCE
 from test_retries import ask
-
 from trunkline import Relay
 
 HERE = Path(__file__).parent

@@ -230,6 +230,41 @@ async def test_a_broken_answer_has_its_reason(pool, writes, close, reason, words
     assert words in listener.loss.detail
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_came_before_something_wrong_is_handed_on_however_it_was_cut(pool, at_once):
+    writes = [OK + b"5\r\nhello\r\n", b"zz\r\n"]
+    async with server(answering(*([b"".join(writes)] if at_once else writes))) as (url, _):
+        _, listener = await ask(pool, url)
+        await listener.over.wait()
+    assert (listener.data, listener.heard) == (b"hello", ["opened", "closed"])
+    assert listener.loss is not None
+    assert listener.loss.reason == "upstream_protocol"
+
+
+async def test_bytes_after_a_whole_answer_spoil_the_connection_and_not_the_answer(pool):
+    for surplus in (b"\xff\xff\xff", OK[:30]):
+        async with server(answering(OK + BODY + surplus)) as (url, connections):
+            for n in (1, 2):
+                _, listener = await ask(pool, url)
+                await listener.over.wait()
+                assert (listener.data, listener.loss) == (b"hello", Loss(clean=True))
+                assert len(connections) == n
+
+
+async def test_a_refusal_whose_body_breaks_off_keeps_its_status(pool):
+    async with server(answering(b"HTTP/1.1 429 Slow\r\ncontent-length: 99\r\n\r\n{", close=True)) as (url, _):
+        _, listener = await ask(pool, url)
+        await listener.over.wait()
+    assert (listener.heard, listener.status) == (["refused"], 429)
+
+
+async def test_many_small_pieces_in_the_first_read_are_no_headers(pool):
+    async with server(answering(OK + b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n")) as (url, _):
+        _, listener = await ask(pool, url)
+        await listener.over.wait()
+    assert (len(listener.data), listener.loss) == (40_000, Loss(clean=True))
+
+
 async def test_a_body_without_length_ends_with_its_connection(pool):
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
     async with server(answering(head, b"hello", close=True)) as (url, _):

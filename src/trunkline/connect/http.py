@@ -42,9 +42,13 @@ class HttpClient:
             async with self._session.request(
                 method, url, headers=sent, data=body, timeout=limit, allow_redirects=False
             ) as response:
-                received = await response.content.read(MAX_BODY_BYTES)
+                received = bytearray()
+                async for piece in response.content.iter_any():
+                    received += piece
+                    if len(received) > MAX_BODY_BYTES:
+                        return Answer(0, {}, f"an answer of more than {MAX_BODY_BYTES} bytes".encode())
                 names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, names, received)
+                return Answer(response.status, names, bytes(received))
         except TimeoutError:
             return Answer(0, {}, f"no answer within {timeout_s:g} s".encode())
         except (aiohttp.ClientError, OSError) as error:

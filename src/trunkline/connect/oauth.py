@@ -206,6 +206,7 @@ class ClientCredentials:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             said = _ErrorAnswer()
         words = f"{said.error} {said.error_description}".strip()[:200]
+        words = words.replace(self._client.client_secret.get_secret_value(), "[secret]")
         detail = f"{self._client.token_url}: HTTP {answer.status}" + (f" {words}" if words else "")
         if said.error == "invalid_scope":
             scopes = " ".join(self._client.scopes)

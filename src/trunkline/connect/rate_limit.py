@@ -46,7 +46,7 @@ class RateLimiter:
         """Take a place for one request; return the seconds it has to wait for it."""
         at = max(now, self._next_at)
         if self._allowed is None or at >= self._reset_at:
-            return at - now
+            return min(at - now, MAX_WAIT_S)
         self._remaining -= 1
         if self._remaining < SLOW_BELOW * self._allowed:
             gap = (self._reset_at - at) / max(1.0, self._remaining + 1) if self._remaining >= 0 else self._reset_at - at

@@ -19,7 +19,7 @@ def read_secret(value: Any, info: ValidationInfo) -> Any:
         return value
     if value.startswith("env:"):
         name = value.removeprefix("env:")
-        secret = env.get(name, "")
+        secret = env.get(name, "").strip()
         if not secret:
             raise ValueError(f"the environment variable {name} is not set")
         return secret

@@ -118,8 +118,9 @@ class TurnForgotten(TrunklineError):
     code = "turn_forgotten"
     status = 410
 
-    def __init__(self, turn_id: str) -> None:
+    def __init__(self, turn_id: str, principal: str = "") -> None:
         super().__init__(f"The log of turn {turn_id} is gone: it was forgotten or is past its retention.")
+        self.principal = principal
 
 
 class OffsetPastTail(TrunklineError):

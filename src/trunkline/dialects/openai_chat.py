@@ -12,6 +12,7 @@ from trunkline.core.request import Message
 from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
 
+MAX_CHOICES: Final = 128  # bounds what a stream of ever new choices would hold
 MAX_WHOLE_ANSWER_BYTES: Final = 4 << 20  # bounds what a server that ignores "stream" may send at once
 
 
@@ -42,9 +43,9 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    total_tokens: float | None = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -210,6 +211,9 @@ class OpenAIChat:
             items.append(Ended("failed", "upstream_error", detail=_error_words(chunk)))
             return True
         for choice in chunk.choices or ():
+            if not 0 <= choice.index < MAX_CHOICES:
+                items.append(_protocol(f"expected at most {MAX_CHOICES} choices, got the index {choice.index}"))
+                return True
             message = choice.delta or choice.message
             if message is not None:
                 if self._finish.get(choice.index) is not None:
@@ -226,9 +230,9 @@ class OpenAIChat:
                 if self._finish[choice.index] is None:
                     self._finish[choice.index] = _FINISH.get(choice.finish_reason, "stop")
         if chunk.usage is not None:
-            usage = chunk.usage
-            total = usage.total_tokens or usage.prompt_tokens + usage.completion_tokens
-            items.append(Usage(usage.prompt_tokens, usage.completion_tokens, total, "platform"))
+            prompt, completion = int(chunk.usage.prompt_tokens or 0), int(chunk.usage.completion_tokens or 0)
+            total = int(chunk.usage.total_tokens or prompt + completion)
+            items.append(Usage(prompt, completion, total, "platform"))
         return False
 
     def _all_finished(self) -> bool:

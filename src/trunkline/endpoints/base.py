@@ -42,15 +42,15 @@ STREAM_HEADERS: Final = [
 
 
 class Keys:
-    """Tells who a credential stands for. Without any keys (`--insecure`) everybody is `local`."""
+    """Tells who a credential stands for. With None in place of keys (`--insecure`) everybody is `local`."""
 
-    def __init__(self, keys: Iterable[KeySettings]) -> None:
+    def __init__(self, keys: Iterable[KeySettings] | None) -> None:
         # A key is found by its digest: comparing digests tells an attacker nothing about the key.
-        self._names = {key.sha256: key.name for key in keys}
+        self._names = None if keys is None else {key.sha256: key.name for key in keys}
 
     def principal(self, connection: HTTPConnection) -> str:
         """Return the principal of a request. Raises `AccessDenied`."""
-        if not self._names:
+        if self._names is None:
             return "local"
         headers = connection.headers
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -208,29 +208,14 @@ class FollowResponse(Response):
         self.status_code = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve; a client that leaves, or stops taking anything, ends it."""
-        task = asyncio.current_task()
+        """Serve; a client that leaves ends it."""
         with self.turn.follow(self.after) as follower:
             watch = asyncio.ensure_future(_until_gone(receive))
             watch.add_done_callback(follower.leave)
-            stuck = False
-
-            def free() -> None:
-                # The writer may be stuck in a socket that nobody reads: only a cancel gets it out of there.
-                nonlocal stuck
-                if not watch.done() and task is not None:
-                    stuck = True
-                    task.cancel()
-
-            follower.on_gone(free)
             try:
                 await self.serve(follower, scope, send)
             except ReaderGone:
                 pass
-            except asyncio.CancelledError:
-                if not stuck:
-                    raise
-                raise ConnectionError("the reader took nothing for too long") from None
             finally:
                 watch.cancel()
 
@@ -308,7 +293,7 @@ async def whole(follower: Follower) -> None:
 
 def stream_error(turn: Turn, ended: Ended | None, shape: Shape) -> Response | None:
     """Answer a turn that failed before it said anything with its status, in an endpoint's shape."""
-    if ended is None or ended.outcome != "failed":
+    if ended is None or ended.outcome not in ("failed", "cancelled"):
         return None
     response = shape.response(problem_of_end(ended))
     response.headers["x-turn-id"] = turn.id

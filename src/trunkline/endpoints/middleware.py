@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.core.errors import RequestRefused
 from trunkline.core.ids import is_client_id
-from trunkline.endpoints.base import PROBLEM_DETAILS, Problem
 from trunkline.telemetry import RequestServed, Telemetry
 
 access = logging.getLogger("trunkline.access")
@@ -44,19 +43,16 @@ class Gate:
             await send(message)
 
         try:
-            declared = headers.get("content-length", "0")
-            if declared.isdigit() and int(declared) > self._max_body_bytes:
-                error = self._too_large()
-                problem = Problem(error.status, error.code, error.detail, headers={"connection": "close"})
-                await PROBLEM_DETAILS.response(problem)(scope, receive, send_with_id)
-            else:
-                await self._app(scope, self._bounded(receive), send_with_id)
+            await self._app(scope, self._bounded(receive, headers.get("content-length", "0")), send_with_id)
         finally:
             self._told(scope, request_id, status)
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Count a body that has no declared length, and stop reading where it is too long."""
-        size = 0
+    def _bounded(self, receive: Receive, declared: str) -> Receive:
+        """Refuse a body that says it is too long before it is read, and one that turns out to be as soon as it is.
+
+        Raised where the body is read, so that the endpoint answers in its own shape.
+        """
+        size = int(declared) if declared.isdigit() and int(declared) > self._max_body_bytes else 0
 
         async def bounded() -> Message:
             nonlocal size

@@ -154,15 +154,13 @@ async def follow_ws(socket: WebSocket, turn_id: str, after: int = 0) -> None:
         await socket.accept()
         listener = asyncio.ensure_future(_listen(socket, turn))
         listener.add_done_callback(follower.leave)
-        task = asyncio.current_task()
-        follower.on_gone(lambda: None if listener.done() or task is None else task.cancel())
         try:
             async for batch in follower.entries():
                 for entry in batch:
                     await socket.send_text((b'{"id":%d,%b' % (entry.offset, entry.json[1:])).decode())
             listener.remove_done_callback(follower.leave)
             await socket.close(1000)
-        except (ReaderGone, WebSocketDisconnect, asyncio.CancelledError):
+        except (ReaderGone, WebSocketDisconnect):
             pass
         finally:
             listener.cancel()

@@ -59,7 +59,7 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class ChatCompletionRequest(BaseModel):
@@ -69,12 +69,12 @@ class ChatCompletionRequest(BaseModel):
 
     model: str | None = Field(default=None, max_length=256, description="An upstream, or `upstream/its-model`.")
     messages: tuple[Message, ...] = Field(min_length=1, max_length=2_000)
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: str | list[str] | None = None
-    n: int = Field(default=1, ge=1, le=16)
+    n: int | None = Field(default=1, ge=1, le=16)
     user: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
@@ -90,7 +90,7 @@ async def create(body: ChatCompletionRequest, request: Request) -> Response:
     turn = desk.turns.start(_turn_request(body, request), principal, "openai", policy="cancel")
     if not body.stream:
         return WholeCompletion(turn)
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    with_usage = bool(body.stream_options is not None and body.stream_options.include_usage)
     return EventStream(
         turn,
         0,
@@ -114,7 +114,7 @@ async def model(name: str, request: Request) -> dict[str, Any]:
     """Show one upstream as a model."""
     desk = desk_of(request)
     desk.keys.principal(request)
-    desk.turns.admission.admit(TurnRequest(upstream=name, input="-"))
+    desk.turns.admission.find(name)
     return _model(name)
 
 
@@ -130,7 +130,7 @@ def _turn_request(body: ChatCompletionRequest, request: Request) -> TurnRequest:
     if session is None and body.user is not None and is_client_id(body.user):
         session = body.user
     options = dict(body.model_extra or {})
-    if body.n > 1:
+    if body.n is not None and body.n > 1:
         options["n"] = body.n
     if body.user is not None:
         options["user"] = body.user
@@ -277,7 +277,7 @@ def _completion(record: TurnRecord, ended: Ended) -> dict[str, Any]:
     started = record.started
     finishes = _finishes(ended)
     choices = []
-    for index in sorted(record.choices) or [0]:
+    for index in range(max(1, len(ended.finish_reasons))):
         finish = finishes[index] if index < len(finishes) else finishes[0]
         message = _message(record.choices.get(index, ChoiceRecord()))
         choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": finish})

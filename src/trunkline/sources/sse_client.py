@@ -153,7 +153,8 @@ class Connection(asyncio.Protocol):
         self._receiver = receiver
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
-        self._head_bytes = 0  # what came before the body; 0 also means that no byte came
+        self._head_bytes = 0
+        self._heard = False
         self._status = 0  # of the answer proper, once its headers are complete
         self._announced = False
         self._pieces: list[bytes] = []
@@ -236,18 +237,22 @@ class Connection(asyncio.Protocol):
             self.abort()  # Bytes that nobody asked for: this connection cannot be trusted with another request.
             return
         self._settle_stale(stale=False)
+        self._heard = True
         wrong = self._parse(data)
-        if not self._announced and not wrong:
-            self._head_bytes += len(data) - sum(map(len, self._pieces))
+        refused = ""
+        if self._status and not self._announced:
+            refused = self._announce()
+        elif not self._status:
+            self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 wrong = f"expected headers of at most {MAX_HEADER_BYTES} bytes, got more"
-            elif self._status:
-                wrong = self._announce()
-        if self._pieces and not wrong:
+        # What came before something wrong is handed on: where TCP cut the bytes must make no difference.
+        if self._pieces and not refused:
             self._hand_on_body()
-        if wrong:
-            self._fail(wrong)
+        if refused or (wrong and not self._complete):
+            self._fail(refused or wrong)
         elif self._complete:
+            self._keep = self._keep and not wrong
             self._completed()
         elif len(data) >= FULL_READ_BYTES:
             self._pause_for_a_tick()
@@ -272,20 +277,25 @@ class Connection(asyncio.Protocol):
         self._pool.lost(self)
         self._cancel_timer()
         if self._stale is not None and not self._stale.done():
-            self._stale.set_result(not self._head_bytes)
-            if not self._head_bytes:
+            self._stale.set_result(not self._heard)
+            if not self._heard:
                 self._receiver = None
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
-        if exc is None and self._announced and self._until_close():
-            self._end_of_body(receiver)
+        if self._error_body is not None or (exc is None and self._announced and self._until_close()):
+            self._end_of_body(receiver)  # of a refusal, its status says enough
         elif exc is None:
             receiver.closed(Loss(clean=False, detail="the platform closed the connection in the middle of its answer"))
         else:
             receiver.closed(Loss(clean=False, detail=f"the connection broke: {str(exc) or type(exc).__name__}"))
 
     # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """A second answer to the one request spoils the connection."""
+        if self._complete:
+            self._keep = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header; trailers, which come after the body began, are of no use here."""
@@ -306,9 +316,9 @@ class Connection(asyncio.Protocol):
             self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        """Note the end of the answer; a second answer to the one request spoils the connection."""
-        if self._status:
-            self._keep = self._parser.should_keep_alive() and not self._complete
+        """Note the end of the answer."""
+        if self._status and not self._complete:
+            self._keep = self._parser.should_keep_alive()
             self._complete = True
 
     # What a read amounts to
@@ -316,7 +326,7 @@ class Connection(asyncio.Protocol):
     def _announce(self) -> str:
         """The headers are complete: tell the receiver, or return what is wrong with them."""
         self._announced = True
-        encoding = self._headers.get("content-encoding", "identity")
+        encoding = self._headers.get("content-encoding", "identity").strip().lower()
         if self._status != 200:  # noqa: PLR2004
             self._error_body = bytearray()
         elif encoding != "identity":
@@ -366,7 +376,10 @@ class Connection(asyncio.Protocol):
 
     def _until_close(self) -> bool:
         """Whether the body has no length of its own and ends with the connection (RFC 9112 section 6.3)."""
-        return "content-length" not in self._headers and "chunked" not in self._headers.get("transfer-encoding", "")
+        return (
+            "content-length" not in self._headers
+            and "chunked" not in self._headers.get("transfer-encoding", "").lower()
+        )
 
     def _pause_for_a_tick(self) -> None:
         """Let the rest of the loop run between two full reads: one flooding platform must not starve other turns."""

@@ -18,7 +18,7 @@ class MemoryStore:
         self._settings = settings
         self._turns: dict[str, TurnLog] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
-        self._forgotten: OrderedDict[str, None] = OrderedDict()
+        self._forgotten: OrderedDict[str, str] = OrderedDict()  # whose they were
 
     def add(self, turn: TurnLog) -> None:
         """Take in a new turn."""
@@ -36,7 +36,7 @@ class MemoryStore:
     def find(self, turn_id: str) -> TurnLog | None:
         """Look the turn up."""
         if turn_id in self._forgotten:
-            raise TurnForgotten(turn_id)
+            raise TurnForgotten(turn_id, self._forgotten[turn_id])
         return self._turns.get(turn_id)
 
     def logs(self) -> Iterable[TurnLog]:
@@ -45,9 +45,10 @@ class MemoryStore:
 
     def forget(self, turn_id: str) -> None:
         """Drop the turn."""
-        if self._turns.pop(turn_id, None) is not None:
+        turn = self._turns.pop(turn_id, None)
+        if turn is not None:
             self._ended.pop(turn_id, None)
-            self._forgotten[turn_id] = None
+            self._forgotten[turn_id] = turn.started.principal if turn.entries else ""
             if len(self._forgotten) > self.MAX_FORGOTTEN:
                 self._forgotten.popitem(last=False)
 
