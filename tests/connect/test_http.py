@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sources.test_sse_client import server
 
+from sources.test_sse_client import server
 from trunkline.connect.http import MAX_BODY_BYTES, HttpClient
 
 
