@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from trunkline.admission import Admission
+from trunkline.admission import Admission, _newest_that_fit
 from trunkline.app import Relay
 from trunkline.core.errors import RequestRefused
-from trunkline.core.request import TurnRequest
-from trunkline.tokens import count
+from trunkline.core.request import Message, TurnRequest
+from trunkline.tokens import count, count_prompt
 
 OPENAI = {"preset": "openai", "base_url": "http://127.0.0.1:9/v1"}
 GENESYS = {"preset": "genesys-chat", "base_url": "http://127.0.0.1:9", "client_id": "id", "client_secret": "secret"}
@@ -172,3 +172,19 @@ async def test_an_option_that_genesys_cannot_pass_on_is_refused_where_it_changes
 async def test_one_answer_is_what_genesys_gives_anyway(admission):
     one = await admission(upstreams={"support": {**GENESYS, "model": "m"}})
     assert route(one, options={"n": 1}) == ("support", "m")
+
+
+def test_a_tool_call_and_its_result_stay_together_or_go_together():
+    messages = [
+        Message(role="system", content="Be kind."),
+        Message(role="user", content="old words " * 20),
+        Message(role="assistant", content=None, tool_calls=[{"id": "a", "function": {"name": "f", "arguments": "{}"}}]),
+        Message(role="tool", content="result " * 30, tool_call_id="a"),
+        Message(role="user", content="and now?"),
+    ]
+    for room in range(10, 120):
+        kept = _newest_that_fit(messages, room, "m")
+        roles = [message.role for message in kept or ()]
+        assert ("tool" in roles) == ("assistant" in roles)
+        assert kept is None or count_prompt(kept, "m") <= room
+        assert not roles or (roles[0], roles[-1]) == ("system", "user")

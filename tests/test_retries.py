@@ -101,6 +101,9 @@ async def test_a_platform_that_fails_again_and_again_is_left_alone_for_a_while(s
     async with Relay(settings) as relay:
         simulator.set_faults(["status=503"], connections=9)
         details = [(await ask(relay))[2].detail for _ in range(5)]
+        told = relay.telemetry.exposition().decode()
+    assert 'trunkline_upstream_breaker{state="open",upstream="a"} 1.0' in told
+    assert 'trunkline_upstream_breaker{state="closed",upstream="a"} 0.0' in told
     assert len(simulator.ledger) == 3
     assert all("left alone" in detail for detail in details[3:])
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from starlette.responses import Response
 
 from trunkline.admission import Admission
 from trunkline.config import Settings, parse
+from trunkline.connect.breaker import Breaker
 from trunkline.connect.http import HttpClient
 from trunkline.connect.oauth import TokenCache
 from trunkline.core.events import AnyEvent
@@ -34,6 +36,10 @@ from trunkline.tokens import warm_up
 from trunkline.turns import Limits, Turn, Turns
 from trunkline.upstreams import Transports, make_upstreams
 from trunkline.version import VERSION
+
+
+def _breaker_state(breaker: Breaker) -> str:
+    return breaker.state(time.monotonic())
 
 
 def _wall_ms() -> int:
@@ -75,6 +81,9 @@ class Relay:
         tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
         self._transports = Transports(SsePool(), http, tokens, time.monotonic, time.time)  # noqa: TID251 - a shell
         upstreams = make_upstreams(settings.upstreams, self._transports)
+        self.telemetry.breakers = {
+            name: partial(_breaker_state, upstream.breaker) for name, upstream in upstreams.items()
+        }
         log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
         house = House(log, tasks, self.telemetry, time.monotonic, random.random)
         server = settings.server

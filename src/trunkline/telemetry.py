@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -124,6 +124,8 @@ class Telemetry(Collector):
         self._first_token: dict[tuple[str, str], _Histogram] = {}
         self._duration: dict[tuple[str, str, str], _Histogram] = {}
         self.readers = 0
+        self.breakers: dict[str, Callable[[], str]] = {}
+        """By upstream, what tells the state of its breaker now."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -177,6 +179,14 @@ class Telemetry(Collector):
         for upstream, count in self._turns_open.items():
             turns_open.add_metric([upstream], count)
         yield turns_open
+        breakers = GaugeMetricFamily(
+            "trunkline_upstream_breaker", "1 for the state that a breaker is in.", labels=["upstream", "state"]
+        )
+        for upstream, state in self.breakers.items():
+            now = state()
+            for name in ("closed", "open", "half_open"):
+                breakers.add_metric([upstream, name], int(name == now))
+        yield breakers
         yield GaugeMetricFamily("trunkline_readers", "Readers that follow a turn now.", value=self.readers)
         first = HistogramMetricFamily(
             "gen_ai_client_operation_time_to_first_chunk_seconds",
