@@ -90,13 +90,20 @@ async def test_a_second_sigterm_ends_at_once(simulator, http, tmp_path):
     path.write_text(path.read_text().replace("drain_s = 0.5", "drain_s = 600"))
     async with process("serve", "--insecure", "--config", str(path)) as running:
         url = await address(running)
-        await http.post(f"{url}/v1/turns", json={"input": "sim:fault=stall"})
-        running.send_signal(signal.SIGTERM)
-        while (await http.get(f"{url}/ready")).status_code == 200:
-            pass
-        running.send_signal(signal.SIGTERM)
+        body = {"input": "sim:text=long;sim:interval-ms=50"}
+        async with http.stream("POST", f"{url}/v1/turns?stream=true", json=body) as response:
+            pieces = response.aiter_text()
+            text = await anext(pieces)
+            running.send_signal(signal.SIGTERM)
+            while (await http.get(f"{url}/ready")).status_code == 200:
+                pass
+            running.send_signal(signal.SIGTERM)
+            text += "".join([piece async for piece in pieces])
+        assert native_events(text)[-1]["reason"] == "shutdown"
         async with asyncio.timeout(10):
-            await running.wait()
+            assert await running.wait() == 0
+        assert running.stderr is not None
+        assert b"Traceback" not in await running.stderr.read()
 
 
 async def refused(*args: str) -> tuple[int | None, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import logging
@@ -62,6 +63,8 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = _load(config)
     check_access(settings, insecure=insecure)
+    if insecure:
+        click.echo("warning: --insecure: everybody on this machine is let in, whatever keys there are", err=True)
     server = Server(settings, bind(settings), insecure=insecure)
 
     def ready(address: str) -> None:
@@ -77,8 +80,10 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
 @click.argument("prompt", required=False)
 def stream(config: Path | None, upstream: str | None, model: str | None, prompt: str | None) -> None:
     """Stream one answer to the terminal, without a server. PROMPT may also come on standard input."""
-    if prompt is None and not sys.stdin.isatty():
+    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = sys.stdin.read().strip() or None
+    if prompt is None:
+        raise click.UsageError("give a PROMPT, or pipe it in")
     settings = _load(config)
     if model is not None and upstream is None:
         upstream = settings.sole_upstream
@@ -167,12 +172,30 @@ async def _check_live(settings: Settings) -> bool:
 @cli.command()
 @click.option("--port", type=click.IntRange(0, 65_535), default=9000, show_default=True, help="0 takes a free one.")
 @click.option("--text", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Say this file.")
-@click.option("--interval-ms", default=15.0, show_default=True, help="Between two pieces of an answer.")
+@click.option(
+    "--interval-ms",
+    type=click.FloatRange(0, 60_000),
+    default=15.0,
+    show_default=True,
+    help="Between two pieces of an answer.",
+)
 @click.option("--seed", default=0, show_default=True, help="For everything random, such as where bytes are cut.")
-def simulate(port: int, text: Path | None, interval_ms: float, seed: int) -> None:
-    """Play the platforms on a loopback port, with faults on demand."""
+@click.option("--faults", is_flag=True, help="List the faults that a request can ask for, and end.")
+def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, faults: bool) -> None:
+    """Play the platforms on a loopback port, with faults on demand.
+
+    A request asks for them in its last user message ("sim:text=long;sim:fault=reset-after=20;sim:interval-ms=5"), or
+    POST /_sim/faults {"faults": ["status=429"], "connections": 2} sets them for the next requests.
+    """
+    if faults:
+        from trunkline.simulators.faults import FAULTS  # noqa: PLC0415 - nothing else needs it
+
+        for word, fault in FAULTS.items():
+            click.echo(f"{word:20} {fault.doc}")
+        return
     texts = {"file": text.read_text(encoding="utf-8")} if text else {}
-    _run(_simulate(port, texts, interval_ms, seed))
+    with contextlib.suppress(KeyboardInterrupt):  # its usual end
+        _run(_simulate(port, texts, interval_ms, seed))
 
 
 async def _simulate(port: int, texts: dict[str, str], interval_ms: float, seed: int) -> None:
@@ -236,7 +259,12 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     """Run a command; an error of ours is one clear sentence and exit code 2, never a stack trace."""
     try:
-        cli(standalone_mode=True)
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -248,8 +276,6 @@ def main() -> None:
     except TrunklineError as error:
         click.echo(f"trunkline: {error.detail}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -187,6 +187,14 @@ def _literal_secrets(table: Mapping[str, Any]) -> list[str]:
 # Faults in words
 
 
+_SHAPES: Final = {
+    "model_type": "a table",
+    "dict_type": "a table",
+    "model_attributes_type": "a table",
+    "tuple_type": "a list (of tables: write [[{}]])",
+}
+
+
 def _fault(error: ErrorDetails) -> Fault:
     """Put one of pydantic's findings into words for the person who wrote the file; a secret's value is never quoted."""
     location = tuple(part for part in error["loc"] if part != "[key]")
@@ -196,13 +204,13 @@ def _fault(error: ErrorDetails) -> Fault:
     if kind == "extra_forbidden":
         known = _keys_at(location[:-1])
         return Fault(pointer, f"unknown key.{nearest(str(location[-1]), known)} Known: {', '.join(known)}.")
-    if kind == "missing":
-        return Fault(pointer, "is required and missing")
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         return Fault(pointer, f"got {given!r}, expected {context.get('expected')}.{nearest(str(given), words)}")
-    if kind == "value_error":
-        return Fault(pointer, str(context.get("error", error["msg"])))
+    if kind in _SHAPES:
+        return Fault(pointer, f"must be {_SHAPES[kind].format(pointer)}, got {type(given).__name__}")
+    if kind in ("value_error", "missing"):
+        return Fault(pointer, str(context.get("error", "is required and missing")))
     message = error["msg"]
     if message[1:2].islower():
         message = message[:1].lower() + message[1:]

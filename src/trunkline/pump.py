@@ -393,6 +393,7 @@ class Pump:
                 characters=released,
                 prompt_tokens=usage.prompt_tokens if usage else 0,
                 completion_tokens=usage.completion_tokens if usage else 0,
+                detail=ended.detail,
             )
         )
         self._raw.clear()

@@ -91,9 +91,12 @@ class Server:
         logging.getLogger("uvicorn.access").disabled = True
         self._uvicorn = _Uvicorn(config)
         self._stopping: asyncio.Task[None] | None = None
+        self._hurried = False
+        self.on_stop: Callable[[], object] | None = None
+        """Called when the server is told to stop, before it drains."""
 
     async def run(self, on_ready: Callable[[str], None] | None = None) -> None:
-        """Serve until stopped: SIGTERM or SIGINT drains, a second one ends at once."""
+        """Serve until stopped: SIGTERM or SIGINT drains, a second one ends open turns now, a third waits for nobody."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -109,21 +112,27 @@ class Server:
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
-        """Take no new turns, let open ones end within `server.drain_s`, then close. Called again: end at once."""
+        """Take no new turns, let open ones end within `server.drain_s`, then close. Called again: end them now."""
+        if self.on_stop is not None:
+            self.on_stop()
         if not self._uvicorn.started:
             self._uvicorn.should_exit = True
         elif self._stopping is None:
             logger.info("draining open_turns=%d limit_s=%g", *self._burden())
             self._stopping = asyncio.ensure_future(self._drain())
-        else:
+        elif not self._hurried:
+            self._hurried = True
             self._stopping.cancel()
-            self._uvicorn.should_exit = self._uvicorn.force_exit = True
+            self._uvicorn.config.timeout_graceful_shutdown = 1
+            self._stopping = asyncio.ensure_future(self._drain(0))
+        else:
+            self._uvicorn.force_exit = True
 
     def _burden(self) -> tuple[int, float]:
         return self._relay.turns.open_count, self._relay.settings.server.drain_s
 
-    async def _drain(self) -> None:
-        await self._relay.drain()
+    async def _drain(self, limit_s: float | None = None) -> None:
+        await self._relay.drain(limit_s)
         self._uvicorn.should_exit = True
 
 

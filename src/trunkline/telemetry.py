@@ -46,6 +46,7 @@ class TurnEnded:
     characters: int
     prompt_tokens: int
     completion_tokens: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +157,11 @@ class Telemetry(Collector):
         if fact.first_token_s is not None:
             first = self._first_token.setdefault((fact.upstream, fact.model), _Histogram(FIRST_TOKEN_BUCKETS))
             first.observe(fact.first_token_s)
-        logger.info(
-            "turn ended turn=%s upstream=%s outcome=%s reason=%s duration_s=%.3f characters=%d",
+        logger.log(
+            logging.WARNING if fact.outcome == "failed" else logging.INFO,
+            "turn ended turn=%s upstream=%s outcome=%s reason=%s duration_s=%.3f characters=%d%s",
             fact.turn, fact.upstream, fact.outcome, fact.reason, fact.duration_s, fact.characters,
+            f" detail={fact.detail!r}" if fact.detail else "",
         )  # fmt: skip
 
     def exposition(self) -> bytes:

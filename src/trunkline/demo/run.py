@@ -33,13 +33,15 @@ async def run(*, once: bool, llm: str, port: int | None) -> int:
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.run(ready.set_result))
             try:
-                return await _tell(ready, serving, ledger_url, once=once)
+                return await _tell(server, ready, serving, ledger_url, once=once)
             finally:
                 if not serving.done():
                     server.stop()
 
 
-async def _tell(ready: asyncio.Future[str], serving: asyncio.Task[None], ledger_url: str | None, *, once: bool) -> int:
+async def _tell(
+    server: Server, ready: asyncio.Future[str], serving: asyncio.Task[None], ledger_url: str | None, *, once: bool
+) -> int:
     futures: list[asyncio.Future[Any]] = [ready, serving]
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
@@ -51,8 +53,13 @@ async def _tell(ready: asyncio.Future[str], serving: asyncio.Task[None], ledger_
     url = ready.result()
     behind = "a simulated platform" if ledger_url else "SmolLM2-135M"
     print(f"\nTrunkline's relay listens on {url}; behind it is {behind}.")
+    story = asyncio.ensure_future(Story(url, ledger_url, prompts).tell())
+    server.on_stop = story.cancel
     try:
-        await Story(url, ledger_url, prompts).tell()
+        await story
+    except asyncio.CancelledError:
+        print("\n\n   stopped")
+        return 130
     except StoryFailed as error:
         print(f"\n   FAILED: {error}")
         return 1
@@ -76,4 +83,4 @@ async def _platform(llm: str) -> AsyncIterator[tuple[str, str | None]]:
 def _settings(base_url: str, port: int) -> Settings:
     patient = {"first_token_s": 120, "between_tokens_s": 60, "turn_s": 300}
     upstream = {"preset": "openai", "base_url": base_url, "model": "demo-model", "timeouts": patient}
-    return parse({"server": {"port": port}, "upstreams": {"demo": upstream}})
+    return parse({"server": {"port": port, "drain_s": 1}, "upstreams": {"demo": upstream}})

@@ -188,6 +188,14 @@ def route_class(shape: Shape) -> type[APIRoute]:
 def shaped(connection: HTTPConnection, error: Exception, shape: Shape) -> Response:
     """Answer an exception in an endpoint's shape; a fault of ours is told to telemetry and not to the client."""
     problem = problem_of(error)
+    kind = connection.headers.get("content-type", "")
+    if (
+        isinstance(error, RequestValidationError)
+        and "json" not in kind
+        and any(e["loc"] == ("body",) for e in error.errors())
+    ):
+        words = f"Send the body with `content-type: application/json`; got {kind[:60]!r}."
+        problem = Problem(415, "unsupported_media_type", words)
     if problem is None:
         desk_of(connection).telemetry.tell(internal_error("endpoint", error))
         problem = Problem(500, "internal_error", "A fault in the relay; its log says more.")

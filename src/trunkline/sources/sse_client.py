@@ -285,6 +285,8 @@ class Connection(asyncio.Protocol):
             return
         if self._error_body is not None or (exc is None and self._announced and self._until_close()):
             self._end_of_body(receiver)  # of a refusal, its status says enough
+        elif not self._heard:
+            receiver.closed(Loss(clean=False, detail="the platform closed the connection without an answer"))
         elif exc is None:
             receiver.closed(Loss(clean=False, detail="the platform closed the connection in the middle of its answer"))
         else:
