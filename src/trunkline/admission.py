@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -174,9 +176,10 @@ def _newest_that_fit(messages: Sequence[Message], room: int, model: str) -> list
             groups[-1].append(message)
         else:
             groups.append([message])
-    kept: list[Message] = []
-    for group in reversed(groups):
-        if count_prompt([*system, *group, *kept], model) > room:
-            break
-        kept = [*group, *kept]
-    return [*system, *kept] if kept else None
+
+    def newest(count: int) -> list[Message]:
+        return [*system, *chain.from_iterable(groups[len(groups) - count :])]
+
+    # More groups never take fewer tokens, so a dozen counts find the place among thousands of messages.
+    fits = bisect_right(range(1, len(groups) + 1), room, key=lambda count: count_prompt(newest(count), model))
+    return newest(fits) if fits else None

@@ -98,7 +98,9 @@ class Pump:
     # What happens to a turn
 
     def start(self) -> None:
-        """Ask the platform."""
+        """Ask the platform, for the first time or once more."""
+        if self.ended:
+            return
         now = self._house.clock()
         self._last_token_at = now
         self._attempt_bytes = 0
@@ -339,7 +341,7 @@ class Pump:
             if self._attempt + 1 < self._upstream.settings.attempts and wait_s < left_s:
                 self._attempt += 1
                 self._drop_source()
-                self._alarm("retry", now + wait_s, self._retry)
+                self._alarm("retry", now + wait_s, self.start)
                 self._last_token_at = now + wait_s
                 return True
         if reason not in ELSEWHERE or not self._fallbacks or left_s <= 0:
@@ -349,12 +351,8 @@ class Pump:
         self._attempt, self._renewed = 0, False
         self._drop_source()
         self._house.log.append(self._turn, [Notice("fallback", f"{failed} to {self._upstream.name}: {reason}")])
-        self._alarm("retry", now, self._retry)
+        self._alarm("retry", now, self.start)
         return True
-
-    def _retry(self) -> None:
-        if not self.ended:
-            self.start()
 
     def _last_events(self, ended: Ended) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from trunkline.dialects.openai_chat import OpenAIChat
 from trunkline.dialects.presets import PRESETS
 
-DIALECTS = {"openai_chat": OpenAIChat}
-
-__all__ = ["DIALECTS", "PRESETS"]
+__all__ = ["PRESETS"]

@@ -236,11 +236,18 @@ class EventStream(FollowResponse):
     """A turn's entries as server-sent events, in an endpoint's form.
 
     The headers wait for the first event that says something, up to `commit_after_s`, so that a platform's refusal can
-    still be a status: `decide` then turns the end into another answer.
+    still be a status: `decide` then turns the end into another answer. Without `decide` nothing waits.
     """
 
     def __init__(
-        self, turn: Turn, after: int, form: Form, *, commit_after_s: float, decide: Decide, headers: Mapping[str, str]
+        self,
+        turn: Turn,
+        after: int,
+        form: Form,
+        *,
+        headers: Mapping[str, str],
+        commit_after_s: float = 0,
+        decide: Decide | None = None,
     ) -> None:
         super().__init__(turn, after)
         self._form = form
@@ -250,11 +257,11 @@ class EventStream(FollowResponse):
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
         """Decide, then stream until the turn has ended."""
-        ended = await first_word(follower, self._commit_after_s)
-        other = self._decide(self.turn, ended)
-        if other is not None:
-            await other(scope, _nothing_more, send)
-            return
+        if self._decide is not None:
+            other = self._decide(self.turn, await first_word(follower, self._commit_after_s))
+            if other is not None:
+                await other(scope, nothing_more, send)
+                return
         await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self._extra_headers]})
         log, form = self.turn.log, self._form
         while True:
@@ -277,16 +284,17 @@ async def first_word(follower: Follower, timeout_s: float) -> Ended | None:
 
     A Notice is no text: a turn that is tried again, or elsewhere, may still fail with a status of its own.
     """
-    log = follower.turn
+    log, seen = follower.turn, 0
     try:
         async with asyncio.timeout(timeout_s):
             while True:
-                shown = [entry.event for entry in log.entries[: log.visible]]
-                if any(isinstance(event, Delta | ToolCall) for event in shown):
+                since, seen = seen, log.visible
+                if any(isinstance(entry.event, Delta | ToolCall) for entry in log.entries[since:seen]):
                     return None
                 if log.ended:
-                    return shown[-1] if isinstance(shown[-1], Ended) else None
-                await follower.wait(log.visible)
+                    last = log.entries[-1].event
+                    return last if isinstance(last, Ended) else None
+                await follower.wait(seen)
     except TimeoutError:
         return None
 
@@ -313,5 +321,6 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-async def _nothing_more() -> Message:
+async def nothing_more() -> Message:
+    """Receive for a response that reads nothing: its client's leaving is watched elsewhere."""
     return {"type": "http.disconnect"}

@@ -198,23 +198,15 @@ def _find(request: Request, turn_id: str) -> Turn:
 
 
 def _stream(request: Request, turn: Turn, after: int, *, decide_errors: bool) -> Response:
-    desk = desk_of(request)
+    commit_after_s = desk_of(request).settings.commit_after_ms / 1_000
+    decide = _decide if decide_errors else None
     return EventStream(
-        turn,
-        after,
-        events,
-        commit_after_s=desk.settings.commit_after_ms / 1_000 if decide_errors else 0,
-        decide=_decide if decide_errors else _never,
-        headers={"x-turn-id": turn.id},
+        turn, after, events, headers={"x-turn-id": turn.id}, commit_after_s=commit_after_s, decide=decide
     )
 
 
 def _decide(turn: Turn, ended: Ended | None) -> Response | None:
     return stream_error(turn, ended, PROBLEM_DETAILS)
-
-
-def _never(turn: Turn, ended: Ended | None) -> Response | None:  # noqa: ARG001
-    return None
 
 
 def _links(turn_id: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from trunkline.endpoints.base import (
     Problem,
     Shape,
     desk_of,
+    nothing_more,
     problem_of_end,
     route_class,
     stream_error,
@@ -266,11 +267,7 @@ class WholeCompletion(FollowResponse):
         else:
             response = Response(_json(_completion(record, ended)), media_type="application/json")
         response.headers["x-turn-id"] = self.turn.id
-        await response(scope, _unused, send)
-
-
-async def _unused() -> dict[str, Any]:
-    return {"type": "http.disconnect"}
+        await response(scope, nothing_more, send)
 
 
 def _completion(record: TurnRecord, ended: Ended) -> dict[str, Any]:

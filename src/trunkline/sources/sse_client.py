@@ -276,10 +276,9 @@ class Connection(asyncio.Protocol):
         """Tell the receiver how the stream ended, if it has not ended already."""
         self._pool.lost(self)
         self._cancel_timer()
-        if self._stale is not None and not self._stale.done():
-            self._stale.set_result(not self._heard)
-            if not self._heard:
-                self._receiver = None
+        if self._stale is not None and not self._stale.done():  # settled by the first byte, so that none came
+            self._settle_stale(stale=True)
+            self._receiver = None
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
