@@ -10,7 +10,7 @@ import pytest
 from trunkline.core.errors import OffsetPastTail
 from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started
 from trunkline.core.turn import IllegalEvent
-from trunkline.log import SLICE, Follower, Log, ReaderGone
+from trunkline.log import SLICE, Follower, Lane, Log, ReaderGone
 from trunkline.stores.base import Publish, StoreSettings, TurnLog
 from trunkline.stores.memory import MemoryStore
 
@@ -336,3 +336,101 @@ def test_a_closed_follower_is_not_woken_and_the_others_are(house: House):
     first.close()
     house.show(HEL)
     assert taken(second) == [STARTED, HEL]
+
+
+class Connection:
+    """What a live lane writes to: it takes data until it is full."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.full = False
+
+    def write(self, data: bytes) -> bool:
+        if self.full:
+            return False
+        self.data += data
+        return True
+
+
+def text_form(turn: TurnLog, a: int, b: int) -> bytes:
+    return b"".join(e.event.text.encode() for e in turn.entries[a:b] if isinstance(e.event, Delta))
+
+
+async def waiting(house: House, follower: Follower, lane: Lane) -> asyncio.Future[bool]:
+    """Let a reader take what there is, and wait on its lane."""
+    follower.take()
+    task = asyncio.ensure_future(follower.wait(lane=lane))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_the_live_lane_writes_what_is_published_and_the_reader_sleeps_on():
+    house, connection = House(), Connection()
+    follower = house.log.follow(house.turn)
+    task = await waiting(house, follower, Lane(text_form, connection.write))
+    house.show(HEL)
+    house.show(LO)
+    await asyncio.sleep(0)
+    assert connection.data == b"Hello"
+    assert not task.done()
+    assert follower.take() == (3, 3)
+    house.show(ENDED)
+    assert await task
+    assert follower.take() == (3, 4), "the end is for the reader itself to send"
+
+
+async def test_what_a_full_connection_did_not_take_is_there_to_take():
+    house, connection = House(), Connection()
+    follower = house.log.follow(house.turn)
+    task = await waiting(house, follower, Lane(text_form, connection.write))
+    house.show(HEL)
+    connection.full = True
+    house.show(LO)
+    connection.full = False
+    house.show(Delta("!", 0))
+    assert await task
+    assert connection.data == b"Hel", "once handed back, the lane writes no more"
+    a, b = follower.take()
+    assert text_form(house.turn, a, b) == b"lo!"
+
+
+async def test_too_many_entries_at_once_are_for_the_reader_to_take_in_slices():
+    house, connection = House(), Connection()
+    follower = house.log.follow(house.turn)
+    task = await waiting(house, follower, Lane(text_form, connection.write))
+    house.show(*[Delta("x", 0)] * (SLICE + 1))
+    assert await task
+    assert connection.data == b""
+    assert follower.take() == (1, 1 + SLICE)
+
+
+async def test_a_form_that_fails_disturbs_nobody_else():
+    house, connection = House(), Connection()
+
+    def broken(turn: TurnLog, a: int, b: int) -> bytes:
+        raise ValueError
+
+    one, other = house.log.follow(house.turn), house.log.follow(house.turn)
+    failing = await waiting(house, one, Lane(broken, connection.write))
+    task = await waiting(house, other, Lane(text_form, connection.write))
+    house.show(HEL)
+    assert await failing
+    assert connection.data == b"Hel"
+    assert not task.done()
+    other.leave()
+    with pytest.raises(ReaderGone):
+        await task
+
+
+async def test_a_quiet_live_reader_is_woken_to_say_that_it_lives():
+    house, connection = House(), Connection()
+    follower = house.log.follow(house.turn)
+    task = await waiting(house, follower, Lane(text_form, connection.write))
+    house.log.sweep(0, 15)
+    house.show(HEL)
+    house.log.sweep(14, 15)
+    house.log.sweep(28, 15)
+    await asyncio.sleep(0)
+    assert not task.done()
+    house.log.sweep(30, 15)
+    assert await task is False

@@ -14,14 +14,18 @@ from trunkline.core.errors import (
     TurnForgotten,
     TurnNotFound,
 )
-from trunkline.core.events import Delta, Ended, Event, Guarded, Notice, Started, ToolCall, Usage
+from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Event, Guarded, Notice, Started, ToolCall, Usage
+from trunkline.core.record import TurnRecord
 from trunkline.core.request import Message, TurnRequest
+from trunkline.turns import Turn
 from trunkline.version import VERSION as __version__  # noqa: N811 - the conventional name
 
 __all__ = [
     "AccessDenied",
+    "AnyEvent",
     "Delta",
     "Ended",
+    "Entry",
     "Event",
     "Guarded",
     "Message",
@@ -35,8 +39,10 @@ __all__ = [
     "Started",
     "ToolCall",
     "TrunklineError",
+    "Turn",
     "TurnForgotten",
     "TurnNotFound",
+    "TurnRecord",
     "TurnRequest",
     "Usage",
     "__version__",

@@ -28,7 +28,9 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     context_window: int = Field(ge=1, description="Tokens of the prompt and the answer together.")
-    max_output: int | None = Field(default=None, ge=1, description="Tokens of the answer at most.")
+    max_output: int | None = Field(
+        default=None, ge=1, description="Tokens of the answer at most; a request for more is refused."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -13,6 +13,7 @@ from typing import Any, Self
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,11 +24,13 @@ from trunkline.connect.http import HttpClient
 from trunkline.connect.oauth import TokenCache
 from trunkline.core.events import AnyEvent
 from trunkline.core.request import TurnRequest
-from trunkline.endpoints import ENDPOINTS
-from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, Keys, shaped
+from trunkline.endpoints import ENDPOINTS, shape_of
+from trunkline.endpoints.access import Access, Keys, Tickets
+from trunkline.endpoints.base import Desk, shaped
 from trunkline.endpoints.middleware import Gate
 from trunkline.log import Log
 from trunkline.pump import House
+from trunkline.repeats import Repeats
 from trunkline.sources.sse_client import SsePool
 from trunkline.stores import STORES
 from trunkline.tasks import Tasks
@@ -87,7 +90,7 @@ class Relay:
         log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
         house = House(log, tasks, self.telemetry, time.monotonic, random.random)
         server = settings.server
-        limits = Limits(server.max_open_turns, server.keep_alive_s)
+        limits = Limits(server.max_open_turns, server.max_open_turns_per_principal, server.keep_alive_s)
         admission = Admission(upstreams, settings.sole_upstream, settings.models)
         self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
         tasks.spawn(self._sweep(self._turns), "sweep")
@@ -134,8 +137,12 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with relay:
-            keys = Keys(None if insecure else settings.keys)
-            app.state.desk = Desk(relay.turns, keys, settings.server, relay.telemetry)
+            keys = Keys(None if insecure else settings.keys, settings.server.key_header)
+            access = Access(keys, Tickets(settings.server, time.time))  # noqa: TID251 - a shell
+            repeats = Repeats(time.monotonic)
+            app.state.desk = Desk(
+                relay.turns, access, settings.server, relay.telemetry, repeats, settings.fallback_texts
+            )
             yield
 
     app = FastAPIOffline(
@@ -145,12 +152,47 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Gate, max_body_bytes=settings.server.max_body_bytes, telemetry=lambda: relay.telemetry)
+    app.state.key_header = settings.server.key_header
+    if settings.server.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.server.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["location", "retry-after", "x-request-id", "x-turn-id"],
+            max_age=600,
+        )
+    app.add_middleware(
+        Gate,
+        settings=settings.server,
+        loopback_only=insecure,
+        telemetry=lambda: relay.telemetry,
+        shape_of=shape_of,
+    )
     app.add_exception_handler(HTTPException, _no_route)
     for router in ENDPOINTS.values():
         app.include_router(router)
+    app.openapi = partial(_describe, app, FastAPI.openapi)  # type: ignore[method-assign]
     return app
 
 
+def _describe(app: FastAPI, describe: Callable[[FastAPI], dict[str, Any]]) -> dict[str, Any]:
+    """Describe the API: the framework's own words, with the credentials, and without the 422 that is a 400 here."""
+    if app.openapi_schema is not None:
+        return app.openapi_schema
+    schema = describe(app)
+    key_header = {"type": "apiKey", "in": "header", "name": app.state.key_header}
+    components = schema.setdefault("components", {})
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}, "key": key_header}
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.get("schemas", {}).pop(name, None)
+    for path in schema["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+            if "operations" not in operation.get("tags", ()):
+                operation["security"] = [{"bearer": []}, {"key": []}]
+    return schema
+
+
 async def _no_route(request: Request, error: Exception) -> Response:
-    return shaped(request, error, PROBLEM_DETAILS)
+    return shaped(request, error, shape_of(request.scope["path"]))

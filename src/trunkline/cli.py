@@ -54,7 +54,13 @@ def cli() -> None:
 @cli.command()
 @config_option
 @click.option("--insecure", is_flag=True, help="Let everybody on this machine in, without a key (loopback only).")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Leave out lines of less weight.",
+)
 def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
     """Run the relay."""
     from trunkline.server import Server, bind, check_access  # noqa: PLC0415 - `check` and `key` need no server

@@ -17,11 +17,12 @@ from pydantic_core import ErrorDetails
 from trunkline.admission import ModelSettings
 from trunkline.connect.secrets import is_literal
 from trunkline.core.errors import Fault, SettingsError, nearest
-from trunkline.endpoints.settings import KeySettings, ServerSettings
+from trunkline.endpoints.settings import FallbackTexts, KeySettings, ServerSettings
 from trunkline.stores.base import StoreSettings
 from trunkline.upstreams import UpstreamSettings
 
 PREFIX: Final = "TRUNKLINE__"
+Language = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$")]
 UpstreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
 
@@ -35,6 +36,9 @@ class Settings(BaseModel):
     store: StoreSettings = StoreSettings()
     upstreams: dict[UpstreamName, UpstreamSettings] = Field(min_length=1)
     models: dict[str, ModelSettings] = Field(default_factory=dict)
+    fallback_texts: dict[Language, FallbackTexts] = Field(
+        default_factory=dict, description="What customers read in place of an answer, by language (`en`, `de-AT`)."
+    )
     default_upstream: str | None = Field(default=None, description="Who is asked where a request names nobody.")
 
     @property

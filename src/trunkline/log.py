@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from trunkline.core.errors import OffsetPastTail
 from trunkline.core.events import AnyEvent, Entry
-from trunkline.stores.base import Store, TurnLog
+from trunkline.stores.base import Form, Store, TurnLog
 
 SLICE: Final = 512  # entries a follower takes at once, so that one that is far behind does not hold the loop
 
 
+Write = Callable[[bytes], bool]
+"""Writes to a reader's connection now; False where nothing was written, because it is full or closing."""
+
+
 class ReaderGone(Exception):
     """The follower was closed from outside: its client left."""
+
+
+class Lane(NamedTuple):
+    """The live lane of a reader that has all there is: new entries go out as they are published, in a form."""
+
+    form: Form
+    write: Write
 
 
 class Log:
@@ -80,7 +91,7 @@ class Follower:
     """A cursor on one turn's log: old entries, then new ones, until the turn has ended. It has no queue."""
 
     __slots__ = (
-        "_kept_alive", "_log", "_on_close", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
+        "_kept_alive", "_lane", "_log", "_on_close", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
     )  # fmt: skip
 
     def __init__(self, log: Log, turn: TurnLog, cursor: int, on_close: Callable[[], object] | None) -> None:
@@ -89,6 +100,7 @@ class Follower:
         self.cursor = cursor
         self.gone = False
         self._waiter: asyncio.Future[None] | None = None
+        self._lane: Lane | None = None
         self._seen = -1
         self._seen_at = 0.0
         self._kept_alive = False
@@ -114,10 +126,14 @@ class Follower:
         self.cursor = b
         return a, b
 
-    async def wait(self, seen: int | None = None) -> bool:
+    async def wait(self, seen: int | None = None, lane: Lane | None = None) -> bool:
         """Wait until the log shows more than the position `seen` (by default, what was taken), or has ended.
 
         True: look again. False: nothing came for the keep-alive time. Raises `ReaderGone`.
+
+        With a lane, new entries are written as they are published, and the wait goes on until the lane cannot: the
+        connection is full, too many entries came at once, or the turn has ended. What it did not write is there to
+        take, so that a reader without a lane, or one that lost it, reads the same.
         """
         if self.gone:
             raise ReaderGone
@@ -126,10 +142,11 @@ class Follower:
         self._kept_alive = False
         # No await may stand between the look at `visible` and this line: a wake-up would be lost.
         self._waiter = asyncio.get_running_loop().create_future()
+        self._lane = lane
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._lane = None
         if self.gone:
             raise ReaderGone
         return not self._kept_alive
@@ -147,6 +164,27 @@ class Follower:
 
     def wake(self) -> None:
         """There is something new to look at."""
+        lane = self._lane
+        if lane is None or not self._ride(lane):
+            self._ring()
+
+    def _ride(self, lane: Lane) -> bool:
+        """Write what is new; False where somebody must come and take it."""
+        turn, a = self.turn, self.cursor
+        b = turn.visible
+        if b - a > SLICE or turn.ended:
+            return False
+        try:
+            data = turn.render(lane.form, a, b)
+            if data and not lane.write(data):
+                return False
+        except Exception:  # noqa: BLE001 - a fault met here would stop the other readers; the taker meets it again
+            return False
+        self.cursor = b
+        return True
+
+    def _ring(self) -> None:
+        self._lane = None
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -156,7 +194,7 @@ class Follower:
         if self.gone:
             return
         self.gone = True
-        self.wake()
+        self._ring()
 
     def sweep(self, now: float, keep_alive_s: float) -> None:
         """Note progress; a reader that waits and was told nothing for `keep_alive_s` is woken to say that it lives."""
@@ -165,7 +203,7 @@ class Follower:
         elif self._waiter is not None and now - self._seen_at >= keep_alive_s:
             self._seen_at = now
             self._kept_alive = True
-            self.wake()
+            self._ring()
 
     def close(self) -> None:
         """Stop following; closing twice is harmless."""

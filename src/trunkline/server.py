@@ -9,20 +9,25 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
+from trunkline.endpoints.base import LIVE_EXTENSION
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
 REQUEST_TIMEOUT_S: Final = 30.0  # for a whole request to arrive
 BACKLOG: Final = 4_096
 logger = logging.getLogger("trunkline")
+_quiet = logging.getLogger("trunkline.websocket")
+_quiet.setLevel(logging.WARNING)
 
 
 def check_access(settings: Settings, *, insecure: bool) -> None:
@@ -75,7 +80,7 @@ class Server:
             app,
             http=type("Http", (_Http,), {"stall_s": stall_s, "max_message_bytes": max_message_bytes}),
             ws=type("WebSocket", (_WebSocket,), {"stall_s": stall_s}),
-            ws_max_size=1 << 16,
+            ws_max_size=settings.server.max_body_bytes,
             ws_per_message_deflate=False,
             lifespan="on",
             log_config=None,
@@ -210,7 +215,21 @@ class _Http(_Unstuck, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            extensions: dict[str, Any] = {LIVE_EXTENSION: partial(self._write, self.cycle)}
+            self.scope["extensions"] = extensions
+
+    def _write(self, cycle: RequestResponseCycle, data: bytes) -> bool:
+        """Write a piece of a body now; False where nothing was written, because the peer is slow or gone.
+
+        Only for a response that has started: nothing else is ever written to the connection while it lasts.
+        """
+        if self.flow.write_paused or cycle.disconnected or cycle.response_complete or self.transport.is_closing():
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if cycle.chunked_encoding else data)
+        return True
 
     def on_message_complete(self) -> None:
         self._patience_ends()
@@ -231,7 +250,30 @@ class _Http(_Unstuck, HttpToolsProtocol):
 
 
 class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, with a bound on stuck readers."""
+    """uvicorn's WebSocket protocol, with a bound on stuck readers, and a live lane."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Their own lines hold whole addresses and messages, and a query may hold a ticket.
+        self.logger = self.conn.logger = _quiet
+        self.conn.debug = False
+
+    async def run_asgi(self) -> None:
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[LIVE_EXTENSION] = self._write
+        await super().run_asgi()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # It was refused, and properly: no fault to log.
+
+    def _write(self, data: bytes) -> bool:
+        """Write whole frames now; False where nothing was written, because the peer is slow or leaving."""
+        if not self.writable.is_set() or self.close_sent or self.disconnected or self.transport.is_closing():
+            return False
+        self.transport.write(data)
+        return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Final
 
 from trunkline.admission import Admission, Admitted
 from trunkline.core.errors import OffsetPastTail, Overloaded, TurnForgotten, TurnNotFound
-from trunkline.core.events import Started
+from trunkline.core.events import Ended, Started
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import LastReaderPolicy, TurnRequest
@@ -33,6 +34,7 @@ class _Open:
     """What is known of a turn only while it is open."""
 
     pump: Pump
+    principal: str
     policy: LastReaderPolicy
     cancel_after_s: float
     readers: int = 0
@@ -44,6 +46,7 @@ class Limits:
     """What bounds the turns of a relay, and how its readers are looked after."""
 
     max_open_turns: int = 2_000
+    max_open_turns_per_principal: int = 1_000
     keep_alive_s: float = 15
 
 
@@ -65,6 +68,17 @@ class Turn:
     def started(self) -> Started:
         """Its first event."""
         return self.log.started
+
+    @property
+    def shut_down(self) -> bool:
+        """True where the relay ended it because it is going down itself."""
+        last = self.log.entries[-1].event
+        return isinstance(last, Ended) and last.reason == "shutdown"
+
+    @property
+    def is_read(self) -> bool:
+        """True while somebody reads it."""
+        return bool(self.log.followers)
 
     def check_offset(self, after: int) -> None:
         """Raise `OffsetPastTail` where a reader could not go on from here."""
@@ -95,6 +109,7 @@ class Turns:
     wall_ms: Callable[[], int]
     draining: bool = False
     _open: dict[str, _Open] = field(default_factory=dict)
+    _open_by: Counter[str] = field(default_factory=Counter)
     _last_id: str = ""
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -108,11 +123,15 @@ class Turns:
         if len(self._open) >= self.limits.max_open_turns:
             detail = f"The relay has {len(self._open)} turns open, as many as it takes."
             raise Overloaded("too_many_turns", detail)
+        if self._open_by[principal] >= self.limits.max_open_turns_per_principal:
+            detail = f"{principal!r} has {self._open_by[principal]} turns open, as many as one may have."
+            raise Overloaded("too_many_turns", detail, status=429)
         now_ms = self.wall_ms()
         log = self.house.log.create(self._next_id(now_ms))
         started = _started(log.id, admitted, principal, endpoint, now_ms)
         pump = Pump(self.house, log, admitted.request, admitted.routes, lambda: self._ended(log.id))
-        self._open[log.id] = _Open(pump, request.on_last_reader_gone or policy, request.cancel_after_s)
+        self._open[log.id] = _Open(pump, principal, request.on_last_reader_gone or policy, request.cancel_after_s)
+        self._open_by[principal] += 1
         self._quiet.clear()
         self.house.log.append(log, [started, *admitted.notices])
         self.house.telemetry.tell(TurnStarted(log.id, started.upstream, endpoint))
@@ -207,7 +226,11 @@ class Turns:
             opened.pump.cancel("shutdown")
 
     def _ended(self, turn: str) -> None:
-        self._open.pop(turn, None)
+        opened = self._open.pop(turn, None)
+        if opened is not None:
+            self._open_by[opened.principal] -= 1
+            if not self._open_by[opened.principal]:
+                del self._open_by[opened.principal]
         if not self._open:
             self._quiet.set()
 

@@ -30,11 +30,11 @@ MAX_CALL_S: Final = 10.0
 
 
 class Timeouts(BaseModel):
-    """`[upstreams.NAME.timeouts]`, each in seconds and each with an error of its own."""
+    """`[upstreams.NAME.timeouts]`: how long each step of a turn may take; each has an error of its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect_s: float = Field(default=10, gt=0, description="TCP, TLS and a WebSocket's handshake.")
+    connect_s: float = Field(default=10, gt=0, description="For TCP, TLS and a WebSocket's handshake.")
     first_token_s: float = Field(default=20, gt=0, description="From the request to the first text.")
     between_tokens_s: float = Field(default=20, gt=0, description="Between two pieces of the answer.")
     turn_s: float = Field(default=120, gt=0, description="The whole turn.")
@@ -45,29 +45,43 @@ class UpstreamSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: Literal["openai", "genesys-completions", "genesys-chat"] = Field(description="Whose wire is spoken.")
-    base_url: HttpUrl | None = Field(default=None, description="Paths are added to it; not needed with a region.")
+    preset: Literal["openai", "genesys-completions", "genesys-chat"] = Field(
+        description="Which platform this is: it decides the wire, the paths and the limits."
+    )
+    base_url: HttpUrl | None = Field(
+        default=None, description="The platform's address; paths are added to it. Not needed with a region."
+    )
     region: str | None = Field(default=None, description="A Genesys Cloud region, such as eu_west_1.")
-    login_url: HttpUrl | None = Field(default=None, description="Where tokens are asked for, if not at base_url.")
-    api_key: Secret | None = Field(default=None, description='A secret: "env:NAME", "file:PATH" or the key itself.')
+    login_url: HttpUrl | None = Field(default=None, description="Where tokens are asked for, if not at that address.")
+    api_key: Secret | None = Field(
+        default=None, description='The key, sent as a bearer token: "env:NAME" or "file:PATH".'
+    )
     client_id: Name | None = Field(default=None, description='The OAuth client; may be written "env:NAME".')
     client_secret: Secret | None = Field(default=None, description='Its secret: "env:NAME" or "file:PATH".')
-    scopes: tuple[str, ...] | None = Field(default=None, description="In place of the preset's own.")
+    scopes: tuple[str, ...] | None = Field(default=None, description="Asked for in place of the preset's.")
     token_style: Literal["basic", "form", "json"] | None = Field(
-        default=None, description="How the client says who it is: HTTP Basic, form body or JSON body."
+        default=None,
+        description="How the client says who it is, if not as the preset does: HTTP Basic, form body or JSON body.",
     )
-    paths: dict[str, str] = Field(default_factory=dict, description="In place of the preset's own, by name.")
-    headers: dict[str, Secret] = Field(default_factory=dict, description="Sent with every request to the platform.")
+    paths: dict[str, str] = Field(default_factory=dict, description="By name, in place of the preset's.")
+    headers: dict[str, Secret] = Field(
+        default_factory=dict, description="Sent with every request to the platform, by name."
+    )
     model: str = Field(min_length=1, description="The model that the platform is asked for.")
     guards: Literal["none"] = Field(default="none", description="Which guards screen the answer.")
-    fallbacks: tuple[str, ...] = Field(default=(), description="Upstreams to ask instead, before the first text.")
+    fallbacks: tuple[str, ...] = Field(
+        default=(), description="Upstreams to ask in this order where this one fails before its first text."
+    )
     attempts: int = Field(default=3, ge=1, le=10, description="How often a request is tried before its first text.")
-    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row after which it is left alone.")
-    breaker_open_s: float = Field(default=10, gt=0, description="For how long it is left alone then, in seconds.")
-    max_answer_chars: int = Field(default=200_000, ge=1, description="An answer that is longer fails.")
-    max_content_chars: int | None = Field(default=None, ge=1, description="Of one message, in place of the preset's.")
+    breaker_failures: int = Field(default=5, ge=1, description="After so many failures in a row it is left alone.")
+    breaker_open_s: float = Field(default=10, gt=0, description="For how long it is left alone then.")
+    max_answer_chars: int = Field(default=200_000, ge=1, description="A longer answer fails, with `answer_too_long`.")
+    max_content_chars: int | None = Field(
+        default=None, ge=1, description="The longest message of a prompt, in place of the preset's limit."
+    )
     on_overflow: Literal["refuse", "truncate"] = Field(
-        default="refuse", description="What to do with a prompt that does not fit the model's context window."
+        default="refuse",
+        description="A prompt that does not fit the model's context window is refused, or loses its oldest messages.",
     )
     timeouts: Timeouts = Timeouts()
 

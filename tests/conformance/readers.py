@@ -82,9 +82,13 @@ async def native_websocket(url: str, prompt: str) -> Seen:
 
 
 async def openai_stream(url: str, prompt: str) -> Seen:
+    return await _openai_stream(f"{url}/v1/chat/completions", prompt)
+
+
+async def _openai_stream(address: str, prompt: str) -> Seen:
     body = {"model": "support", "stream": True, "messages": [{"role": "user", "content": prompt}]}
     async with httpx.AsyncClient(timeout=20) as http:
-        response = await http.post(f"{url}/v1/chat/completions", json=body)
+        response = await http.post(address, json=body)
     if response.status_code != 200:
         return Seen("", "failed", response.json()["error"]["code"], response.status_code)
     datas = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
@@ -114,6 +118,66 @@ async def openai_whole(url: str, prompt: str) -> Seen:
     return Seen(choice["message"]["content"] or "", "completed", FINISH[choice["finish_reason"]])
 
 
+async def azure_stream(url: str, prompt: str) -> Seen:
+    return await _openai_stream(f"{url}/openai/deployments/support/chat/completions?api-version=2026-01-01", prompt)
+
+
+async def websocket_proxy(url: str, prompt: str) -> Seen:
+    """The given WebSocket protocol: its order of frames, and exactly one that is the last."""
+    payload = {"modelId": "support", "messages": [{"role": "user", "content": prompt}], "temperature": 0.5}
+    async with websockets.connect(url.replace("http", "ws", 1) + "/ws") as socket:
+        await socket.send(json.dumps({"type": "init", "payload": payload}))
+        ack = json.loads(await socket.recv())
+        assert list(ack) == ["type", "tokenCount", "modelId", "turnId"]
+        assert ack["modelId"] == "support"
+        text, ids = "", []
+        while (frame := json.loads(await socket.recv()))["type"] == "chunk":
+            ids += [frame["id"]] if "id" in frame else []
+            choices = [choice for choice in frame["data"]["choices"] if choice["index"] == 0]
+            text += "".join(choice["delta"].get("content") or "" for choice in choices)
+        await socket.send(json.dumps({"type": "hello"}))
+        answer = json.loads(await socket.recv())
+        assert answer["message"] == "Invalid handshake type", "nothing came after the last frame"
+    audit = frame["auditLog"]
+    assert frame["turnId"] == audit["requestId"] == ack["turnId"]
+    assert audit["tokenCount"] == ack["tokenCount"]
+    last = {"success": "complete", "failed": "error", "blocked": "blocked", "cancelled": "complete"}
+    assert frame["type"] == last[audit["status"]]
+    outcomes = {"success": "completed", "failed": "failed", "blocked": "blocked", "cancelled": "cancelled"}
+    return Seen(text, outcomes[audit["status"]], audit["reason"], 200, ids == sorted(set(ids)))
+
+
+def front_end_events(body: str) -> list[tuple[str, str, str]]:
+    """Read `/stream` with nothing of the relay's own code: (type, data, id)."""
+    found = []
+    for block in body.split("\n\n"):
+        lines = [line.partition(":")[::2] for line in block.split("\n") if line and not line.startswith(":")]
+        data = [value.removeprefix(" ") for name, value in lines if name == "data"]
+        if data:
+            fields = {name: value.removeprefix(" ") for name, value in lines}
+            assert lines[-1][0] == "id", "the id line comes last"
+            found.append((fields["event"], "\n".join(data), fields["id"]))
+    return found
+
+
+async def front_end(url: str, prompt: str) -> Seen:
+    async with httpx.AsyncClient(timeout=20) as http:
+        query = {"session_id": "s-1", "dialog_id": "d-1", "input": prompt}
+        response = await http.get(f"{url}/stream", params=query)
+        assert response.status_code == 200
+        assert response.headers["cache-control"].startswith("no-cache")
+        assert response.text.startswith("retry: 1000\nid: turn_")
+        shown = (await http.get(f"{url}/v1/turns/{response.headers['x-turn-id']}")).json()
+    *tokens, (kind, words, _) = front_end_events(response.text)
+    assert {token[0] for token in tokens} <= {"token"}
+    assert kind == ("done" if shown["outcome"] == "completed" else "error")
+    text = "".join(token[1] for token in tokens)
+    if kind == "done":
+        assert words == text
+    ids = [int(token[2].rpartition(".")[2]) for token in tokens]
+    return Seen(text, shown["outcome"], shown["reason"], 200, ids == sorted(set(ids)))
+
+
 async def library(relay: Relay, prompt: str) -> Seen:
     """The one reader without a server."""
     text, ended = "", None
@@ -133,4 +197,7 @@ READERS: dict[str, Reader] = {
     "native-websocket": native_websocket,
     "openai-stream": openai_stream,
     "openai-whole": openai_whole,
+    "azure-stream": azure_stream,
+    "websocket-proxy": websocket_proxy,
+    "front-end": front_end,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 
 import httpx
@@ -12,6 +13,8 @@ import websockets
 
 from conformance.readers import native_events
 from conftest import serving, settings_for
+from trunkline.config import parse
+from trunkline.server import Server, bind
 
 SLOW = "sim:text=long;sim:interval-ms=20"
 
@@ -321,3 +324,89 @@ async def test_a_reader_that_stalls_is_let_go_and_slows_nobody(simulator, http):
             while "trunkline_readers 0.0" not in (await http.get(f"{url}/metrics")).text:
                 await asyncio.sleep(0.05)
         writer.transport.abort()
+
+
+async def test_the_links_of_a_turn_are_good_for_following_it_and_nothing_else(simulator, http):
+    digest = hashlib.sha256(b"tk_test").hexdigest()
+    settings = settings_for(f"{simulator.url}/v1", keys=[{"name": "web", "sha256": digest}])
+    async with serving(settings, insecure=False) as url:
+        key = {"x-api-key": "tk_test"}
+        made = (await http.post(f"{url}/v1/turns", headers=key, json={"input": SLOW})).json()
+        other = (await http.post(f"{url}/v1/turns", headers=key, json={"input": "sim:text=short"})).json()
+        async with websockets.connect(url.replace("http", "ws", 1) + made["links"]["ws"]) as socket:
+            assert json.loads(await socket.recv())["type"] == "started"
+            await socket.send('{"type":"cancel"}')
+            while (answer := json.loads(await socket.recv()))["type"] != "error":
+                pass
+            assert "only good for following" in answer["message"]
+        assert (await http.post(url + made["links"]["cancel"], headers=key)).status_code == 202
+        events = native_events((await http.get(url + made["links"]["events"])).text)
+        assert events[-1]["reason"] == "client_cancelled"
+        ticket = made["links"]["events"].partition("?")[2]
+        assert (await http.get(f"{url}/v1/turns/{other['id']}/events?{ticket}")).status_code == 401
+        assert (await http.get(f"{url}{made['links']['self']}?{ticket}")).status_code == 401
+
+
+async def test_the_same_key_and_body_make_one_turn(http, simulator, relay_url):
+    key = {"idempotency-key": "order-7"}
+    first = await http.post(f"{relay_url}/v1/turns", json={"input": "sim:text=short"}, headers=key)
+    again = await http.post(f"{relay_url}/v1/turns", json={"input": "sim:text=short"}, headers=key)
+    assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+    other = await http.post(f"{relay_url}/v1/turns", json={"input": "sim:text=order"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    streamed = await http.post(f"{relay_url}/v1/turns?stream=true", json={"input": "sim:text=short"}, headers=key)
+    assert streamed.status_code == 409, "asked in another way it is another request"
+    assert len(await simulator.ended(1)) == 1
+
+
+async def test_a_refused_request_uses_no_key_up(http, relay_url):
+    key = {"idempotency-key": "k"}
+    assert (await http.post(f"{relay_url}/v1/turns", json={"upstream": "no"}, headers=key)).status_code == 404
+    assert (await http.post(f"{relay_url}/v1/turns", json={"input": "hi"}, headers=key)).status_code == 201
+
+
+async def test_a_stream_that_was_cut_off_is_asked_for_again_by_its_key(http, simulator, relay_url):
+    body, key = {"input": "sim:text=order;sim:interval-ms=5"}, {"idempotency-key": "k"}
+    async with http.stream("POST", f"{relay_url}/v1/turns?stream=true", json=body, headers=key) as response:
+        turn = response.headers["x-turn-id"]
+        await anext(response.aiter_bytes())
+    again = await http.post(f"{relay_url}/v1/turns?stream=true", json=body, headers=key)
+    assert again.headers["x-turn-id"] == turn
+    text = "".join(event["text"] for event in native_events(again.text) if event["type"] == "delta")
+    assert [text] == [row["text"] for row in await simulator.ended(1)]
+
+
+async def test_one_principal_cannot_take_every_turn(http, simulator):
+    settings = settings_for(f"{simulator.url}/v1", server={"max_open_turns_per_principal": 2})
+    async with serving(settings) as url:
+        turns = [(await create(http, url, SLOW))["id"] for _ in range(2)]
+        refused = await http.post(f"{url}/v1/turns", json={"input": SLOW})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_turns")
+        assert refused.headers["retry-after"]
+        await http.post(f"{url}/v1/turns/{turns[0]}/cancel")
+        await create(http, url, "sim:text=short")
+
+
+async def test_a_websocket_that_ends_with_a_shutdown_says_come_back(simulator):
+    settings = parse(settings_for(f"{simulator.url}/v1"))
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    server = Server(settings, bind(settings), insecure=True)
+    running = asyncio.ensure_future(server.run(ready.set_result))
+    url = await ready
+    async with httpx.AsyncClient() as http:
+        links = (await create(http, url, SLOW))["links"]
+    async with websockets.connect(url.replace("http", "ws", 1) + links["ws"]) as socket:
+        await socket.recv()
+        server.stop()
+        messages = [json.loads(message) async for message in _until_closed(socket)]
+        assert messages[-1]["reason"] == "shutdown"
+        assert socket.close_code == 1012
+    await asyncio.wait_for(running, 10)
+
+
+async def _until_closed(socket):
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            yield await socket.recv()

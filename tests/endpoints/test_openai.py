@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import openai
@@ -192,3 +193,40 @@ async def test_the_platforms_words_about_an_error_are_short(http, simulator):
         response = await http.post(f"{url}/v1/chat/completions", json=body)
     assert response.status_code == 502
     assert len(response.json()["error"]["message"]) < 320
+
+
+async def test_azures_client_streams_and_waits(simulator):
+    digest = hashlib.sha256(b"tk_test").hexdigest()
+    settings = settings_for(f"{simulator.url}/v1", keys=[{"name": "web", "sha256": digest}])
+    async with (
+        serving(settings, insecure=False) as url,
+        openai.AsyncAzureOpenAI(azure_endpoint=url, api_key="tk_test", api_version="2026-01-01", max_retries=0) as sdk,
+    ):
+        whole = await sdk.chat.completions.create(model="support", messages=user("sim:text=order"))
+        stream = await sdk.chat.completions.create(model="support", messages=user("sim:text=order"), stream=True)
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+        assert text == whole.choices[0].message.content == (await simulator.ended(2))[-1]["text"]
+        with pytest.raises(openai.NotFoundError) as unknown:
+            await sdk.chat.completions.create(model="suport", messages=user("hi"))
+        assert unknown.value.code == "model_not_found"
+    async with (
+        serving(settings, insecure=False) as url,
+        openai.AsyncAzureOpenAI(azure_endpoint=url, api_key="tk_wrong", api_version="2026-01-01", max_retries=0) as sdk,
+    ):
+        with pytest.raises(openai.AuthenticationError):
+            await sdk.chat.completions.create(model="support", messages=user("hi"))
+
+
+async def test_a_client_with_an_idempotency_key_may_come_back(http, simulator, relay_url):
+    body = {"model": "support", "stream": True, "messages": user("sim:text=order;sim:interval-ms=5")}
+    key = {"idempotency-key": "k-1"}
+    async with http.stream("POST", f"{relay_url}/v1/chat/completions", json=body, headers=key) as response:
+        turn = response.headers["x-turn-id"]
+        await anext(response.aiter_bytes())
+    again = await http.post(f"{relay_url}/v1/chat/completions", json=body, headers=key)
+    assert (again.headers["x-turn-id"], again.headers["idempotent-replayed"]) == (turn, "true")
+    assert again.text.endswith("\n\n")
+    assert "[DONE]" in again.text
+    assert (await simulator.ended(1))[-1]["ended"] == "completed"
+    whole = await http.post(f"{relay_url}/v1/chat/completions", json={**body, "stream": False}, headers=key)
+    assert whole.status_code == 409

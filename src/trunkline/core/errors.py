@@ -102,6 +102,16 @@ class AccessDenied(TrunklineError):
     status = 401
 
 
+class OriginRefused(TrunklineError):
+    """A web page asks whose origin may not, or under a name that the relay does not answer to."""
+
+    status = 403
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class TurnNotFound(TrunklineError):
     """There is no such turn, or it belongs to somebody else; the two look alike on purpose."""
 

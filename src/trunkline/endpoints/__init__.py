@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from trunkline.endpoints import native, openai, operations
+from trunkline.endpoints import front_end, native, openai, operations, websocket_proxy
+from trunkline.endpoints.base import PROBLEM_DETAILS, Shape
 
-ENDPOINTS = {"operations": operations.router, "openai": openai.router, "native": native.router}
+ENDPOINTS = {
+    "operations": operations.router,
+    "openai": openai.router,
+    "native": native.router,
+    "websocket_proxy": websocket_proxy.router,
+    "front_end": front_end.router,
+}
+
+
+def shape_of(path: str) -> Shape:
+    """Return how an error is written at an address that has no route, by what its client most likely speaks."""
+    if path.startswith(("/v1/turns", "/v1/tickets")):
+        return PROBLEM_DETAILS
+    return openai.SHAPE if path.startswith(("/v1/", "/openai/")) else PROBLEM_DETAILS

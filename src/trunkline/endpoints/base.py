@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import msgspec
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -28,11 +28,16 @@ from trunkline.core.errors import (
 )
 from trunkline.core.events import Delta, Ended, ToolCall
 from trunkline.core.sse import KEEP_ALIVE
-from trunkline.endpoints.settings import KeySettings, ServerSettings
-from trunkline.log import Follower, ReaderGone
+from trunkline.endpoints.access import Access
+from trunkline.endpoints.settings import FallbackTexts, ServerSettings
+from trunkline.log import Follower, Lane, ReaderGone
+from trunkline.repeats import Repeats
 from trunkline.stores.base import Form
 from trunkline.telemetry import Telemetry, internal_error
 from trunkline.turns import Turn, Turns
+
+LIVE_EXTENSION: Final = "trunkline.live"
+"""In the scope's extensions: a `Write` of this connection, good once the response has started."""
 
 STREAM_HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -41,36 +46,16 @@ STREAM_HEADERS: Final = [
 ]
 
 
-class Keys:
-    """Tells who a credential stands for. With None in place of keys (`--insecure`) everybody is `local`."""
-
-    def __init__(self, keys: Iterable[KeySettings] | None) -> None:
-        # A key is found by its digest: comparing digests tells an attacker nothing about the key.
-        self._names = None if keys is None else {key.sha256: key.name for key in keys}
-
-    def principal(self, connection: HTTPConnection) -> str:
-        """Return the principal of a request. Raises `AccessDenied`."""
-        if self._names is None:
-            return "local"
-        headers = connection.headers
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        if not key:
-            raise AccessDenied("No credential came; send `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
-        name = self._names.get(hashlib.sha256(key.encode()).hexdigest())
-        if name is None:
-            raise AccessDenied("The relay does not know this key.")
-        return name
-
-
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What an endpoint works with."""
 
     turns: Turns
-    keys: Keys
+    access: Access
     settings: ServerSettings
     telemetry: Telemetry
+    repeats: Repeats
+    fallback_texts: Mapping[str, FallbackTexts] = field(default_factory=dict)
 
 
 def desk_of(connection: HTTPConnection) -> Desk:
@@ -92,9 +77,28 @@ class Problem:
 
 
 class Shape:
-    """How an endpoint writes an error; a member of the family overrides `body`."""
+    """How an endpoint writes an error; a member of the family overrides `body` and `schema`."""
 
     media_type: ClassVar[str] = "application/problem+json"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "tail": {"type": "integer", "description": "with offset_past_tail: the newest offset"},
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+                },
+            },
+        },
+    }
 
     def body(self, problem: Problem) -> dict[str, Any]:
         """Return the JSON of an error: by default problem details (RFC 9457)."""
@@ -110,13 +114,42 @@ class Shape:
             body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in problem.faults]
         return body
 
+    def answers(self, *statuses: int) -> dict[int | str, dict[str, Any]]:
+        """Describe the errors of a route for OpenAPI: those that every route has, and `statuses`."""
+        content = {self.media_type: {"schema": self.schema}}
+        return {
+            str(status): {"description": _MEANINGS[status], "content": content}
+            for status in sorted({400, 401, 403, 500, *statuses})
+        }
+
     def response(self, problem: Problem) -> Response:
         """Return the whole HTTP answer."""
         content = msgspec.json.encode(self.body(problem))
         return Response(content, problem.status, dict(problem.headers or {}), self.media_type)
 
 
+_MEANINGS: Final = {
+    400: "the request cannot be understood, or does not fit",
+    401: "no credential, or not one that the relay knows",
+    403: "this page's origin may not ask, or the credential is not good for this",
+    404: "there is no such thing, or it is somebody else's",
+    409: "it contradicts what the relay has",
+    410: "it was here and is gone",
+    413: "the body is too large",
+    415: "the body is not JSON",
+    429: "too many requests or turns",
+    500: "a fault in the relay",
+    502: "the platform failed",
+    503: "the relay takes no new turn now, or the platform none",
+    504: "the platform did not answer in time",
+}
+
 PROBLEM_DETAILS: Final = Shape()
+TicketInAddress = Annotated[
+    str | None, Query(max_length=512, description="in place of a key, for browsers; POST /v1/tickets makes one")
+]
+STARTS: Final = (404, 409, 410, 413, 415, 429, 502, 503, 504)
+"""What a route that starts turns may also answer."""
 
 
 def problem_of(error: Exception) -> Problem | None:
@@ -202,8 +235,37 @@ def shaped(connection: HTTPConnection, error: Exception, shape: Shape) -> Respon
     return shape.response(problem)
 
 
-Decide = Callable[[Turn, Ended | None], Response | None]
-"""Given a turn and, where it has ended already, its end: an answer instead of the stream, or None to stream."""
+def start_once(request: Request, principal: str, body: BaseModel, start: Callable[[], Turn]) -> tuple[Turn, bool]:
+    """Start a turn, or find the one that the same `Idempotency-Key` and body made before; True where it was found."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return start(), False
+    desk = desk_of(request)
+    told = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n{body.model_dump_json()}"
+    made = desk.repeats.find(principal, key, told.encode())
+    if made is not None:
+        return desk.turns.find(made, principal), True
+    turn = start()
+    desk.repeats.keep(principal, key, told.encode(), turn.id)
+    return turn, False
+
+
+def turn_headers(turn: Turn, *, found: bool = False) -> dict[str, str]:
+    """Return the headers of an answer about a turn; `found`: a request that came before had made it."""
+    headers = {"x-turn-id": turn.id}
+    if found:
+        headers["idempotent-replayed"] = "true"
+    return headers
+
+
+class Decision(NamedTuple):
+    """Whether to answer otherwise than by a stream: asked when the turn says something, or `within_s` is over.
+
+    `other` is given the turn and, where it has ended without a text, its end; it returns None to stream.
+    """
+
+    other: Callable[[Turn, Ended | None], Response | None]
+    within_s: float
 
 
 class FollowResponse(Response):
@@ -235,8 +297,8 @@ class FollowResponse(Response):
 class EventStream(FollowResponse):
     """A turn's entries as server-sent events, in an endpoint's form.
 
-    The headers wait for the first event that says something, up to `commit_after_s`, so that a platform's refusal can
-    still be a status: `decide` then turns the end into another answer. Without `decide` nothing waits.
+    With a decision the headers wait for the first event that says something, so that a platform's refusal can still be
+    a status; without one nothing waits. `first` are bytes that come before all events.
     """
 
     def __init__(
@@ -246,24 +308,27 @@ class EventStream(FollowResponse):
         form: Form,
         *,
         headers: Mapping[str, str],
-        commit_after_s: float = 0,
-        decide: Decide | None = None,
+        first: bytes = b"",
+        decision: Decision | None = None,
     ) -> None:
         super().__init__(turn, after)
         self._form = form
-        self._commit_after_s = commit_after_s
-        self._decide = decide
+        self._first = first
+        self._decision = decision
         self._extra_headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
         """Decide, then stream until the turn has ended."""
-        if self._decide is not None:
-            other = self._decide(self.turn, await first_word(follower, self._commit_after_s))
+        if self._decision is not None:
+            other = self._decision.other(self.turn, await first_word(follower, self._decision.within_s))
             if other is not None:
                 await other(scope, nothing_more, send)
                 return
         await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self._extra_headers]})
+        if self._first:
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
         log, form = self.turn.log, self._form
+        lane = live_lane(scope, form)
         while True:
             a, b = follower.take()
             if a < b:
@@ -271,12 +336,18 @@ class EventStream(FollowResponse):
             elif follower.done:
                 break
             else:
-                if await follower.wait():
+                if await follower.wait(lane=lane):
                     continue
                 body = KEEP_ALIVE
             if body:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def live_lane(scope: Scope, form: Form) -> Lane | None:
+    """Return how to write to this connection without a task's turn; None where the server has no such way."""
+    write = scope.get("extensions", {}).get(LIVE_EXTENSION)
+    return None if write is None else Lane(form, write)
 
 
 async def first_word(follower: Follower, timeout_s: float) -> Ended | None:

@@ -1,38 +1,68 @@
-"""What every request passes through: a request id, a bound on its body, and one line about it when it is answered."""
+"""What every request passes through: the origin check, a request id, bounds, and one line when it is answered."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from trunkline.core.errors import RequestRefused
+from trunkline.core.errors import OriginRefused, Overloaded, RequestRefused, TrunklineError
 from trunkline.core.ids import is_client_id
+from trunkline.endpoints.base import Shape, nothing_more, shaped
+from trunkline.endpoints.settings import ServerSettings
 from trunkline.telemetry import RequestServed, Telemetry
 
 access = logging.getLogger("trunkline.access")
 
+# Pages that a browser may open from anywhere; they tell nothing of any turn and start none.
+_OPEN_TO_ALL: Final = frozenset({"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"})
+
 
 class Gate:
-    """ASGI middleware. `X-Request-Id` is taken over where it is well formed, made where not, and returned."""
+    """ASGI middleware. `X-Request-Id` is taken over where it is well formed, made where not, and returned.
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, telemetry: Callable[[], Telemetry]) -> None:
+    A web page of another origin is kept out unless `server.allowed_origins` names it. With `loopback_only`
+    (`--insecure`) the Host must be a loopback name as well: a page may give its own name the address 127.0.0.1.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServerSettings,
+        loopback_only: bool,
+        telemetry: Callable[[], Telemetry],
+        shape_of: Callable[[str], Shape],
+    ) -> None:
         self._app = app
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_websockets = settings.max_websockets
+        self._allowed_origins = frozenset(settings.allowed_origins)
+        self._loopback_only = loopback_only
         self._telemetry = telemetry
+        self._shape_of = shape_of
+        self._websockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request; WebSockets and the lifespan pass."""
-        if scope["type"] != "http":
+        """Serve one request or one WebSocket; the lifespan passes."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
-        if not is_client_id(request_id):
-            request_id = "req_" + secrets.token_hex(12)
+        request_id = _request_id(headers)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -43,9 +73,65 @@ class Gate:
             await send(message)
 
         try:
-            await self._app(scope, self._bounded(receive, headers.get("content-length", "0")), send_with_id)
+            refused = self._refused(scope, headers)
+            if refused is not None:
+                answer = shaped(HTTPConnection(scope), refused, self._shape_of(scope["path"]))
+                await answer(scope, nothing_more, send_with_id)
+            else:
+                bounded = self._bounded(receive, headers.get("content-length", "0"))
+                await self._app(scope, bounded, send_with_id)
         finally:
-            self._told(scope, request_id, status)
+            self._told(scope, request_id, scope["method"], status)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        status = 0
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "websocket.accept":
+                status = 101
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            elif message["type"] == "websocket.http.response.start":
+                status = message["status"]
+            elif message["type"] == "websocket.close" and not status:
+                status = 403
+            await send(message)
+
+        refused = self._refused(scope, headers)
+        if refused is None and self._websockets >= self._max_websockets:
+            refused = Overloaded("too_many_websockets", f"The relay has {self._websockets} WebSockets open.")
+        self._websockets += 1
+        try:
+            if refused is not None:
+                socket = WebSocket(scope, receive, send_noted)
+                await socket.send_denial_response(shaped(socket, refused, self._shape_of(scope["path"])))
+            else:
+                await self._app(scope, receive, send_noted)
+        finally:
+            self._websockets -= 1
+            self._told(scope, request_id, "WEBSOCKET", status)
+
+    def _refused(self, scope: Scope, headers: Headers) -> TrunklineError | None:
+        """Return why a browser's page may not ask; programs send no Origin and are not meant."""
+        host = headers.get("host", "")
+        if self._loopback_only and not _is_loopback(host):
+            detail = f"With --insecure the relay answers to loopback names only; this request was for {host[:100]!r}."
+            return OriginRefused("host_not_allowed", detail)
+        origin = headers.get("origin")
+        if origin is None:
+            foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+        else:
+            foreign = urlsplit(origin).netloc.lower() != host.lower()
+        if not foreign or scope["path"] in _OPEN_TO_ALL or "*" in self._allowed_origins:
+            return None
+        if origin is None or origin not in self._allowed_origins:
+            detail = (
+                f"Pages of {(origin or 'another site')[:100]!r} may not ask; server.allowed_origins can let them in."
+            )
+            return OriginRefused("origin_not_allowed", detail)
+        return None
 
     def _bounded(self, receive: Receive, declared: str) -> Receive:
         """Refuse a body that says it is too long before it is read, and one that turns out to be as soon as it is.
@@ -69,9 +155,22 @@ class Gate:
         detail = f"The body is longer than {self._max_body_bytes} bytes."
         return RequestRefused("body_too_large", detail, status=413)
 
-    def _told(self, scope: Scope, request_id: str, status: int) -> None:
+    def _told(self, scope: Scope, request_id: str, method: str, status: int) -> None:
         # The template, never the address: a query may hold a ticket or a customer's words.
         route = scope.get("route")
         template = getattr(route, "path", "none")
-        self._telemetry().tell(RequestServed(template, scope["method"], status))
-        access.info("request id=%s route=%s method=%s status=%d", request_id, template, scope["method"], status)
+        self._telemetry().tell(RequestServed(template, method, status))
+        access.info("request id=%s route=%s method=%s status=%d", request_id, template, method, status)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if is_client_id(given) else "req_" + secrets.token_hex(12)
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")

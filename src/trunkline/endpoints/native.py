@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -12,19 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocketDisconnect
 
 from trunkline.core.errors import RequestRefused, TrunklineError
-from trunkline.core.events import Ended, event_name
+from trunkline.core.events import event_name
 from trunkline.core.ids import CLIENT_ID_PATTERN
 from trunkline.core.record import TurnRecord
 from trunkline.core.request import TurnRequest
 from trunkline.core.sse import encode
 from trunkline.endpoints.base import (
     PROBLEM_DETAILS,
+    STARTS,
+    Decision,
     EventStream,
+    TicketInAddress,
     desk_of,
     route_class,
     shaped,
+    start_once,
     stream_error,
+    turn_headers,
 )
+from trunkline.endpoints.sockets import SERVICE_RESTART, framed, send_turn
 from trunkline.log import ReaderGone
 from trunkline.stores.base import TurnLog
 from trunkline.turns import Turn
@@ -32,6 +39,7 @@ from trunkline.turns import Turn
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["turns"])
 
 MAX_OFFSET: Final = 2**63 - 1
+MAX_OFFSET_DIGITS: Final = 18
 MAX_CLIENT_MESSAGE_CHARS: Final = 4_096
 TurnId = Annotated[str, Path(description="`turn_` and 32 hex digits", max_length=64)]
 
@@ -52,7 +60,41 @@ def events(turn: TurnLog, a: int, b: int) -> bytes:
     return out[0] if len(out) == 1 else b"".join(out)
 
 
-@router.post("/v1/turns", status_code=201, summary="Create a turn")
+def messages(turn: TurnLog, a: int, b: int) -> list[bytes]:
+    """The same events as WebSocket messages: `{"id", "type", ...}`."""
+    return [b'{"id":%d,%b' % (entry.offset, entry.json[1:]) for entry in turn.entries[a:b]]
+
+
+FRAMES: Final = framed(messages)
+
+
+@router.post(
+    "/v1/tickets",
+    status_code=201,
+    summary="Make a ticket for a browser",
+    responses=PROBLEM_DETAILS.answers(),
+)
+async def ticket(request: Request) -> dict[str, Any]:
+    """Make a ticket: a browser sends it as `?ticket=` where it cannot set a header (EventSource, WebSocket).
+
+    It is good once, for a turn or a WebSocket, and then only for following that turn.
+    """
+    desk = desk_of(request)
+    made = desk.access.tickets.issue(desk.access.principal(request))
+    return {"ticket": made, "expires_in": int(desk.settings.ticket_s)}
+
+
+@router.post(
+    "/v1/turns",
+    status_code=201,
+    summary="Create a turn",
+    response_model=None,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "with `?stream=true`: the turn's events"},
+        201: {"content": {"application/json": {}}, "description": "the turn, and where to read it"},
+        **PROBLEM_DETAILS.answers(*STARTS),
+    },
+)
 async def create(
     body: TurnRequest,
     request: Request,
@@ -60,15 +102,18 @@ async def create(
 ) -> Response:
     """Start a turn. It runs whether anybody reads it or not; the links say where to read it."""
     desk = desk_of(request)
-    turn = desk.turns.start(body, desk.keys.principal(request), "native")
+    principal = desk.access.principal(request)
+    turn, found = start_once(request, principal, body, lambda: desk.turns.start(body, principal, "native"))
+    headers = turn_headers(turn, found=found)
     if stream:
-        return _stream(request, turn, 0, decide_errors=True)
-    links = _links(turn.id)
-    content = {"id": turn.id, "state": "open", "tail": turn.log.tail, "links": links}
-    return Response(msgspec.json.encode(content), 201, {"location": links["self"]}, "application/json")
+        return _stream(request, turn, 0, headers, decide_errors=True)
+    links = _links(turn.id, desk.access.tickets.issue(principal, turn.id))
+    state = "ended" if turn.log.ended else "open"
+    content = {"id": turn.id, "state": state, "tail": turn.log.tail, "links": links}
+    return Response(msgspec.json.encode(content), 201, {"location": links["self"], **headers}, "application/json")
 
 
-@router.get("/v1/turns", summary="List turns")
+@router.get("/v1/turns", summary="List turns", responses=PROBLEM_DETAILS.answers())
 async def list_turns(
     request: Request,
     conversation_id: Annotated[str | None, Query(pattern=CLIENT_ID_PATTERN)] = None,
@@ -79,7 +124,7 @@ async def list_turns(
     """List one's turns, the newest first, a page at a time."""
     desk = desk_of(request)
     found: list[dict[str, Any]] = []
-    for turn in desk.turns.list(desk.keys.principal(request)):
+    for turn in desk.turns.list(desk.access.principal(request)):
         # Ids grow with time: the page goes on below the last id of the page before.
         if (cursor is not None and turn.id >= cursor) or not turn.log.visible:
             continue
@@ -93,13 +138,18 @@ async def list_turns(
     return {"turns": found, "next_cursor": None}
 
 
-@router.get("/v1/turns/{turn_id}", summary="Show a turn")
+@router.get("/v1/turns/{turn_id}", summary="Show a turn", responses=PROBLEM_DETAILS.answers(404, 410))
 async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
     """Show what a turn amounts to so far."""
     return _show(_find(request, turn_id).record())
 
 
-@router.post("/v1/turns/{turn_id}/cancel", status_code=202, summary="Cancel a turn")
+@router.post(
+    "/v1/turns/{turn_id}/cancel",
+    status_code=202,
+    summary="Cancel a turn",
+    responses=PROBLEM_DETAILS.answers(404, 410, 413, 415),
+)
 async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) -> dict[str, Any]:
     """Stop the platform's generation and end the turn; one that has ended stays as it is."""
     turn = _find(request, turn_id)
@@ -107,7 +157,9 @@ async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) 
     return {"id": turn.id}
 
 
-@router.delete("/v1/turns/{turn_id}", status_code=204, summary="Forget a turn")
+@router.delete(
+    "/v1/turns/{turn_id}", status_code=204, summary="Forget a turn", responses=PROBLEM_DETAILS.answers(404, 410)
+)
 async def forget(turn_id: TurnId, request: Request) -> None:
     """Erase a turn's text for good; an open one is cancelled first."""
     desk_of(request).turns.forget(_find(request, turn_id))
@@ -117,56 +169,59 @@ async def forget(turn_id: TurnId, request: Request) -> None:
     "/v1/turns/{turn_id}/events",
     summary="Follow a turn",
     response_class=Response,
-    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "ended, and read to the end"}},
+    responses={
+        200: {"content": {"text/event-stream": {}}},
+        204: {"description": "ended, and read to the end"},
+        **PROBLEM_DETAILS.answers(404, 409, 410),
+    },
 )
 async def follow(
     turn_id: TurnId,
     request: Request,
     after: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the last offset the reader has")] = 0,
     last_event_id: Annotated[str | None, Header(max_length=64, description="wins over `after`")] = None,
+    ticket: TicketInAddress = None,  # noqa: ARG001 - documented; Access reads it
 ) -> Response:
     """Stream a turn's events from where the reader is: what is there at once, what comes as it comes.
 
     Answers 204 where the turn has ended and the reader has all of it, so that a browser's EventSource stops.
     """
-    turn = _find(request, turn_id)
+    desk = desk_of(request)
+    turn = desk.turns.find(turn_id, desk.access.follower(request, turn_id).principal)
     if last_event_id:
-        if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > MAX_OFFSET:
-            raise RequestRefused("invalid_offset", f"Last-Event-ID: expected an offset, got {last_event_id!r}.")
-        after = int(last_event_id)
+        after = _offset(last_event_id, "Last-Event-ID")
     turn.check_offset(after)
     if turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
-    return _stream(request, turn, after, decide_errors=False)
+    return _stream(request, turn, after, turn_headers(turn), decide_errors=False)
 
 
 @router.websocket("/v1/turns/{turn_id}/ws")
-async def follow_ws(socket: WebSocket, turn_id: str, after: int = 0) -> None:
+async def follow_ws(socket: WebSocket, turn_id: str) -> None:
     """The same events, one JSON message each with `id` and `type`; the client may send `{"type":"cancel"}`."""
     try:
         desk = desk_of(socket)
-        turn = desk.turns.find(turn_id, desk.keys.principal(socket))
-        follower = turn.follow(max(0, after))
+        caller = desk.access.follower(socket, turn_id)
+        turn = desk.turns.find(turn_id, caller.principal)
+        follower = turn.follow(_offset(socket.query_params.get("after", "0"), "after"))
     except TrunklineError as error:
         await socket.send_denial_response(shaped(socket, error, PROBLEM_DETAILS))
         return
     with follower:
         await socket.accept()
-        listener = asyncio.ensure_future(_listen(socket, turn))
+        listener = asyncio.ensure_future(_listen(socket, turn, may_cancel=caller.only_turn is None))
         listener.add_done_callback(follower.leave)
         try:
-            async for batch in follower.entries():
-                for entry in batch:
-                    await socket.send_text((b'{"id":%d,%b' % (entry.offset, entry.json[1:])).decode())
+            await send_turn(socket, follower, messages, FRAMES)
             listener.remove_done_callback(follower.leave)
-            await socket.close(1000)
+            await socket.close(SERVICE_RESTART if turn.shut_down else 1000)
         except (ReaderGone, WebSocketDisconnect):
             pass
         finally:
             listener.cancel()
 
 
-async def _listen(socket: WebSocket, turn: Turn) -> None:
+async def _listen(socket: WebSocket, turn: Turn, *, may_cancel: bool) -> None:
     """Take what the client says until it leaves; what is no cancel is answered with an error."""
     while True:
         message = await socket.receive()
@@ -176,6 +231,8 @@ async def _listen(socket: WebSocket, turn: Turn) -> None:
         try:
             if len(text) > MAX_CLIENT_MESSAGE_CHARS:
                 raise msgspec.ValidationError("the message is too long")
+            if not may_cancel:
+                raise msgspec.ValidationError("this ticket is only good for following the turn")
             asked = _decode_client(text.encode())
         except msgspec.MsgspecError as error:
             detail = f'Expected {{"type":"cancel"}}: {error}.'
@@ -194,24 +251,27 @@ _decode_client = msgspec.json.Decoder(_ClientCancel).decode
 
 def _find(request: Request, turn_id: str) -> Turn:
     desk = desk_of(request)
-    return desk.turns.find(turn_id, desk.keys.principal(request))
+    return desk.turns.find(turn_id, desk.access.principal(request))
 
 
-def _stream(request: Request, turn: Turn, after: int, *, decide_errors: bool) -> Response:
-    commit_after_s = desk_of(request).settings.commit_after_ms / 1_000
-    decide = _decide if decide_errors else None
-    return EventStream(
-        turn, after, events, headers={"x-turn-id": turn.id}, commit_after_s=commit_after_s, decide=decide
-    )
+def _offset(text: str, where: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_OFFSET_DIGITS:
+        raise RequestRefused("invalid_offset", f"{where}: expected an offset, got {text[:40]!r}.")
+    return int(text)
 
 
-def _decide(turn: Turn, ended: Ended | None) -> Response | None:
-    return stream_error(turn, ended, PROBLEM_DETAILS)
+def _stream(request: Request, turn: Turn, after: int, headers: dict[str, str], *, decide_errors: bool) -> EventStream:
+    decision = None
+    if decide_errors:
+        within_s = desk_of(request).settings.commit_after_ms / 1_000
+        decision = Decision(partial(stream_error, shape=PROBLEM_DETAILS), within_s)
+    return EventStream(turn, after, events, headers=headers, decision=decision)
 
 
-def _links(turn_id: str) -> dict[str, str]:
-    base = f"/v1/turns/{turn_id}"
-    return {"self": base, "events": f"{base}/events", "ws": f"{base}/ws", "cancel": f"{base}/cancel"}
+def _links(turn_id: str, ticket: str) -> dict[str, str]:
+    """Return where a turn is found; the ticket is only good for following it."""
+    base, query = f"/v1/turns/{turn_id}", f"?ticket={ticket}"
+    return {"self": base, "events": f"{base}/events{query}", "ws": f"{base}/ws{query}", "cancel": f"{base}/cancel"}
 
 
 def _show(record: TurnRecord, *, with_text: bool = True) -> dict[str, Any]:

@@ -5,21 +5,23 @@ Source: platform.openai.com/docs/api-reference/chat. Every streamed chunk also h
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import lru_cache
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Scope, Send
 
 from trunkline.core.errors import REASONS, Fault, RequestRefused
-from trunkline.core.events import Delta, Ended, Started, ToolCall, Usage
+from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
-from trunkline.core.request import Message, TurnRequest
+from trunkline.core.request import LastReaderPolicy, Message, TurnRequest
 from trunkline.endpoints.base import (
+    STARTS,
+    Decision,
     EventStream,
     FollowResponse,
     Problem,
@@ -28,8 +30,19 @@ from trunkline.endpoints.base import (
     nothing_more,
     problem_of_end,
     route_class,
+    start_once,
     stream_error,
+    turn_headers,
     whole,
+)
+from trunkline.endpoints.chunk import (
+    chunk_of,
+    completion_id,
+    finish_chunks,
+    finishes,
+    role_chunk,
+    usage_chunk,
+    usage_object,
 )
 from trunkline.log import Follower
 from trunkline.stores.base import TurnLog
@@ -42,6 +55,22 @@ class OpenAIShape(Shape):
     """`{"error": {"message", "type", "param", "code"}}`."""
 
     media_type: ClassVar[str] = "application/json"
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "param": {"type": ["string", "null"]},
+                    "code": {"type": "string"},
+                },
+            }
+        },
+    }
 
     def body(self, problem: Problem) -> dict[str, Any]:
         """Return OpenAI's error object; `param` names the first faulty field."""
@@ -80,41 +109,76 @@ class ChatCompletionRequest(BaseModel):
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
 
 
-@router.post("/v1/chat/completions", summary="Create a chat completion", responses={200: {"content": {
-    "application/json": {}, "text/event-stream": {}}}})  # fmt: skip
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "the answer, whole or streamed"},
+    **SHAPE.answers(*STARTS),
+}
+
+
+@router.post("/v1/chat/completions", summary="Create a chat completion", response_model=None, responses=_ANSWERS)
 async def create(body: ChatCompletionRequest, request: Request) -> Response:
-    """Start a turn and answer it as OpenAI would, streamed where `stream` is true. The client's leaving cancels it."""
-    desk = desk_of(request)
-    principal = desk.keys.principal(request)
+    """Start a turn and answer it as OpenAI would, streamed where `stream` is true.
+
+    The client's leaving cancels it; with an `Idempotency-Key` it may come back for 30 seconds.
+    """
     if not body.model:
+        desk_of(request).access.principal(request)
         raise RequestRefused("model_required", "`model` is required: the name of an upstream.")
-    turn = desk.turns.start(_turn_request(body, request), principal, "openai", policy="cancel")
+    return _answer(body, request, body.model)
+
+
+@router.post(
+    "/openai/deployments/{deployment}/chat/completions",
+    summary="Create a chat completion, Azure's form",
+    response_model=None,
+    responses=_ANSWERS,
+)
+async def create_azure(
+    deployment: Annotated[str, Path(max_length=256, description="an upstream")],
+    body: ChatCompletionRequest,
+    request: Request,
+    api_version: Annotated[str | None, Query(alias="api-version", max_length=32, description="any")] = None,  # noqa: ARG001 - documented
+) -> Response:
+    """Do the same for clients of Azure OpenAI: the deployment is the upstream, whatever `model` says."""
+    return _answer(body, request, deployment)
+
+
+def _answer(body: ChatCompletionRequest, request: Request, model_name: str) -> Response:
+    desk = desk_of(request)
+    principal = desk.access.principal(request)
+    # Only a client that can ask for the same turn again is waited for.
+    policy: LastReaderPolicy = "cancel_after" if "idempotency-key" in request.headers else "cancel"
+
+    def start() -> Turn:
+        return desk.turns.start(_turn_request(body, request, model_name), principal, "openai", policy=policy)
+
+    turn, found = start_once(request, principal, body, start)
+    headers = turn_headers(turn, found=found)
     if not body.stream:
-        return WholeCompletion(turn)
+        return WholeCompletion(turn, headers)
     with_usage = bool(body.stream_options is not None and body.stream_options.include_usage)
     return EventStream(
         turn,
         0,
         chunks_with_usage if with_usage else chunks,
-        commit_after_s=desk.settings.commit_after_ms / 1_000,
-        decide=lambda turn, ended: stream_error(turn, ended, SHAPE),
-        headers={"x-turn-id": turn.id},
+        decision=Decision(partial(stream_error, shape=SHAPE), desk.settings.commit_after_ms / 1_000),
+        headers=headers,
     )
 
 
-@router.get("/v1/models", summary="List models")
+@router.get("/v1/models", summary="List models", responses=SHAPE.answers())
 async def models(request: Request) -> dict[str, Any]:
     """List what a client may ask for: the upstreams by name."""
     desk = desk_of(request)
-    desk.keys.principal(request)
+    desk.access.principal(request)
     return {"object": "list", "data": [_model(name) for name in desk.turns.admission.names]}
 
 
-@router.get("/v1/models/{name}", summary="Show a model")
+@router.get("/v1/models/{name}", summary="Show a model", responses=SHAPE.answers(404))
 async def model(name: str, request: Request) -> dict[str, Any]:
     """Show one upstream as a model."""
     desk = desk_of(request)
-    desk.keys.principal(request)
+    desk.access.principal(request)
     desk.turns.admission.find(name)
     return _model(name)
 
@@ -123,7 +187,7 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "trunkline"}
 
 
-def _turn_request(body: ChatCompletionRequest, request: Request) -> TurnRequest:
+def _turn_request(body: ChatCompletionRequest, request: Request, model_name: str) -> TurnRequest:
     """Make the turn's request: ids from headers, else metadata, else `user`; what is unknown goes on as options."""
     metadata = dict(body.metadata or {})
     conversation = request.headers.get("x-conversation-id") or metadata.pop("conversation_id", None)
@@ -139,7 +203,7 @@ def _turn_request(body: ChatCompletionRequest, request: Request) -> TurnRequest:
         options["metadata"] = metadata
     try:
         return TurnRequest(
-            model=body.model,
+            model=model_name,
             messages=body.messages,
             temperature=body.temperature,
             max_tokens=body.max_tokens,
@@ -157,18 +221,6 @@ def _turn_request(body: ChatCompletionRequest, request: Request) -> TurnRequest:
 # The stream
 
 
-@lru_cache(maxsize=4_096)
-def _head(turn_id: str, model_name: str, created_at: str) -> bytes:
-    """What every chunk of a turn begins with."""
-    created = int(datetime.fromisoformat(created_at).timestamp())
-    head = {"id": _completion_id(turn_id), "object": "chat.completion.chunk", "created": created, "model": model_name}
-    return _json(head).removesuffix(b"}") + b',"choices":['
-
-
-def _completion_id(turn_id: str) -> str:
-    return "chatcmpl-" + turn_id.removeprefix("turn_")
-
-
 def chunks(turn: TurnLog, a: int, b: int) -> bytes:
     """The form of a stream without usage."""
     return _chunks(turn, a, b, with_usage=False)
@@ -181,70 +233,30 @@ def chunks_with_usage(turn: TurnLog, a: int, b: int) -> bytes:
 
 def _chunks(turn: TurnLog, a: int, b: int, *, with_usage: bool) -> bytes:
     started = turn.started
-    head = _head(started.turn, started.model, started.created_at)
     out: list[bytes] = []
     for entry in turn.entries[a:b]:
         event = entry.event
         match event:
-            case Delta():
-                delta = _DELTA_FIELDS[event.channel] % _json(event.text)
-                out.append(_CHUNK % (head, event.choice, delta, b"null", entry.offset))
-            case ToolCall():
-                delta = _json({"tool_calls": [_tool_call_piece(event)]})
-                out.append(_CHUNK % (head, event.choice, delta, b"null", entry.offset))
+            case Delta() | ToolCall():
+                out.append(b"data: %b\nid: %d\n\n" % (chunk_of(started, event), entry.offset))
             case Started():
-                out.append(_CHUNK % (head, 0, b'{"role":"assistant","content":""}', b"null", entry.offset))
+                out.append(b"data: %b\nid: %d\n\n" % (role_chunk(started), entry.offset))
             case Ended():
-                out.extend(_end(event, head, with_usage=with_usage))
+                out += [b"data: %b\n\n" % last for last in _last(started, event, with_usage=with_usage)]
                 out.append(b"data: [DONE]\nid: %d\n\n" % entry.offset)
             case _:
                 pass
     return out[0] if len(out) == 1 else b"".join(out)
 
 
-_CHUNK: Final = b'data: %b{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b}]}\nid: %d\n\n'
-_LAST_CHUNK: Final = b'data: %b{"index":%d,"delta":{},"logprobs":null,"finish_reason":%b}]}\n\n'
-_DELTA_FIELDS: Final[dict[str, bytes]] = {
-    "answer": b'{"content":%b}',
-    "relay": b'{"content":%b}',
-    "reasoning": b'{"reasoning_content":%b}',
-    "refusal": b'{"refusal":%b}',
-}
-
-
-def _tool_call_piece(event: ToolCall) -> dict[str, Any]:
-    function: dict[str, Any] = {"arguments": event.arguments}
-    piece: dict[str, Any] = {"index": event.index, "function": function}
-    if event.name:
-        function["name"] = event.name
-    if event.call_id:
-        piece |= {"id": event.call_id, "type": "function"}
-    return piece
-
-
-def _end(ended: Ended, head: bytes, *, with_usage: bool) -> list[bytes]:
-    """The chunks of an end, up to `[DONE]`, which carries the entry's id."""
+def _last(started: Started, ended: Ended, *, with_usage: bool) -> list[bytes]:
+    """What comes before `[DONE]`, which carries the entry's id."""
     if ended.outcome in ("failed", "cancelled"):
-        return [b"data: " + _json(SHAPE.body(problem_of_end(ended))) + b"\n\n"]
-    out = [_LAST_CHUNK % (head, index, _json(finish)) for index, finish in enumerate(_finishes(ended))]
+        return [_json(SHAPE.body(problem_of_end(ended)))]
+    last = finish_chunks(started, ended)
     if with_usage and ended.usage is not None:
-        out.append(b'data: %b],"usage":%b}\n\n' % (head, _json(_usage(ended.usage))))
-    return out
-
-
-def _finishes(ended: Ended) -> tuple[str, ...]:
-    """OpenAI's finish reason for each choice."""
-    if ended.outcome == "blocked":
-        return tuple("content_filter" for _ in ended.finish_reasons) or ("content_filter",)
-    return tuple(finish or "stop" for finish in ended.finish_reasons) or (ended.finish_reason or "stop",)
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
+        last.append(usage_chunk(started, ended.usage))
+    return last
 
 
 # The whole answer
@@ -253,8 +265,9 @@ def _usage(usage: Usage) -> dict[str, int]:
 class WholeCompletion(FollowResponse):
     """A turn as one `chat.completion` object, sent when the turn has ended."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, headers: Mapping[str, str]) -> None:
         super().__init__(turn, 0)
+        self._about = headers
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
         """Wait for the end, then answer."""
@@ -266,27 +279,27 @@ class WholeCompletion(FollowResponse):
             response = SHAPE.response(problem)
         else:
             response = Response(_json(_completion(record, ended)), media_type="application/json")
-        response.headers["x-turn-id"] = self.turn.id
+        response.headers.update(self._about)
         await response(scope, nothing_more, send)
 
 
 def _completion(record: TurnRecord, ended: Ended) -> dict[str, Any]:
     started = record.started
-    finishes = _finishes(ended)
+    reasons = finishes(ended)
     choices = []
     for index in range(max(1, len(ended.finish_reasons))):
-        finish = finishes[index] if index < len(finishes) else finishes[0]
+        finish = reasons[index] if index < len(reasons) else reasons[0]
         message = _message(record.choices.get(index, ChoiceRecord()))
         choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": finish})
     body = {
-        "id": _completion_id(started.turn),
+        "id": completion_id(started.turn),
         "object": "chat.completion",
         "created": record.started_ms // 1_000,
         "model": started.model,
         "choices": choices,
     }
     if ended.usage is not None:
-        body["usage"] = _usage(ended.usage)
+        body["usage"] = usage_object(ended.usage)
     return body
 
 

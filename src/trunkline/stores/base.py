@@ -86,7 +86,7 @@ class StoreSettings(BaseModel):
     durability: Literal["memory"] = Field(
         default="memory", description="How safe an entry is before it is shown: memory = as safe as this process."
     )
-    retention_s: float = Field(default=86_400, gt=0, description="How long an ended turn can be read, in seconds.")
+    retention_s: float = Field(default=86_400, gt=0, description="For so long an ended turn can be read.")
     max_turns: int = Field(default=10_000, ge=1, description="How many ended turns are kept; the oldest go first.")
 
 
