@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check lock local-model test-local-model fault-matrix clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -18,11 +18,15 @@ demo: $(VENV)/.base $(if $(filter local,$(LLM)),local-model) ## an answer stream
 test: $(VENV)/.dev ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## lint, types, import contracts (not the tests)
+check: $(VENV)/.dev ## lint, types, import contracts, stale pages (not the tests)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/.base ## write the reference pages anew
+	$(BIN)/python docs/generate.py
 
 local-model: $(VENV)/.local ## install the optional local model
 

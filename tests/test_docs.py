@@ -1,22 +1,237 @@
-"""The documentation says what the code does."""
+"""The documentation says what the code does, all of it, and its links lead somewhere."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, get_args
 
-from trunkline.config import parse
+import click
+import msgspec
+import pytest
+from pydantic import BaseModel, Field, HttpUrl, SecretStr
+
+from trunkline.cli import cli
+from trunkline.config import Settings, parse
 from trunkline.core.errors import REASONS
+from trunkline.core.events import AnyEvent, decode_event
+from trunkline.dialects.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
+MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "changelog.d").glob("*.md"))]
 
 
-def test_the_table_of_reasons_is_the_codes_own():
-    page = (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def generate() -> Iterator[ModuleType]:
+    """docs/generate.py, imported as it is when it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        yield importlib.import_module("generate")
+
+
+@pytest.fixture
+def pages(generate: ModuleType) -> dict[str, str]:
+    return {name: make() for name, make in generate.PAGES.items()}
+
+
+@pytest.fixture
+def settings_page(generate: ModuleType) -> Any:
+    return generate.PAGES["settings.md"]
+
+
+# The reference pages
+
+
+def test_the_reference_pages_say_what_the_code_says(generate):
+    assert generate.stale() == []
+
+
+def test_pages_that_differ_or_are_missing_are_named(generate, tmp_path):
+    assert generate.stale(tmp_path) == list(generate.PAGES)
+    generate.write(tmp_path)
+    assert generate.stale(tmp_path) == []
+    (tmp_path / "events.md").write_text("# Events\n", encoding="utf-8")
+    (tmp_path / "metrics.md").unlink()
+    assert generate.stale(tmp_path) == ["events.md", "metrics.md"]
+
+
+def test_every_page_says_how_it_is_made(pages):
+    for page in pages.values():
+        assert "`python docs/generate.py`" in page.splitlines()[2]
+
+
+def keys_below(annotation: Any) -> list[str]:
+    """The plain keys of all models in an annotation."""
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return [key for inner in get_args(annotation) for key in keys_below(inner)]
+    keys = []
+    for name, field in annotation.model_fields.items():
+        keys += keys_below(field.annotation) or [name]
+    return keys
+
+
+def test_every_key_of_the_settings_has_its_row(pages):
+    rows = re.findall(r"^\| `(\w+)` \|.*\| \S.* \|$", pages["settings.md"], re.MULTILINE)
+    assert sorted(rows) == sorted(keys_below(Settings))
+
+
+def test_a_key_without_a_description_fails(generate, settings_page):
+    class Section(BaseModel):
+        """`[section]`: a section."""
+
+        port: int = 1
+
+    class Bare(BaseModel):
+        section: Section = Section()
+
+    with pytest.raises(generate.Undescribed, match=r"the key port of `\[section\]` has no description"):
+        settings_page(Bare)
+
+
+def test_a_section_without_a_docstring_fails(generate, settings_page):
+    class Section(BaseModel):
+        port: int = Field(default=1, description="The port.")
+
+    class Bare(BaseModel):
+        sections: tuple[Section, ...] = ()
+
+    with pytest.raises(generate.Undescribed, match=r"`\[\[sections\]\]` has no docstring"):
+        settings_page(Bare)
+
+
+def test_sections_are_headed_as_in_the_file_and_say_what_their_key_and_their_model_say(settings_page):
+    class Inner(BaseModel):
+        """One `[outer.NAME.inner]`: deep inside."""
+
+        port: int = Field(default=1, description="The port.")
+
+    class Outer(BaseModel):
+        """`[outer.NAME]`."""
+
+        inner: Inner | None = None
+        key: str = Field(description="A key.")
+
+    class Whole(BaseModel):
+        outer: dict[str, Outer] = Field(default={}, description="By name.")
+        rows: list[Inner] = []
+
+    headed = re.findall(r"^## (.*)\n\n(.*)\n\n\| key", settings_page(Whole), re.MULTILINE)
+    assert headed == [
+        ("`[outer.NAME]`", "By name."),
+        ("`[outer.NAME.inner]`", "Deep inside."),
+        ("`[[rows]]`", "Deep inside."),
+    ]
+
+
+def test_a_type_without_words_fails(generate, settings_page):
+    class Odd(BaseModel):
+        anything: Any = Field(default=None, description="Whatever it is.")
+
+    with pytest.raises(generate.Undescribed, match="no words for the type"):
+        settings_page(Odd)
+
+
+def row_of(settings_page: Any, annotation: Any, field: Any = None) -> str:
+    """The type, default and bounds of a key."""
+    kinds = {"__annotations__": {"key": annotation}, "__module__": __name__, "key": field or Field(description="It.")}
+    page = settings_page(type("Made", (BaseModel,), kinds))
+    return page[page.index("| `key` | ") + 10 : page.index(" | It. |")]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "row"),
+    [
+        (str, "text | **required** | "),
+        (bool, "`true` or `false` | **required** | "),
+        (Annotated[int, Field(ge=1)], "whole number | **required** | at least 1"),
+        (Annotated[int, Field(le=9)], "whole number | **required** | at most 9"),
+        (Annotated[int, Field(ge=0, le=9)], "whole number | **required** | 0 to 9"),
+        (Annotated[float, Field(gt=0.5, lt=2)], "number | **required** | more than 0.5, less than 2"),
+        (Annotated[str, Field(min_length=1)], "text | **required** | not empty"),
+        (Annotated[str, Field(max_length=5)], "text | **required** | at most 5 characters"),
+        (Annotated[str, Field(pattern="^(a|b)$")], r"text | **required** | like `^(a\|b)$`"),
+        (HttpUrl | None, "address | **required** | "),
+        (dict[str, SecretStr], "table of secrets | **required** | "),
+        (list[Annotated[int, Field(ge=1)]], "list of whole numbers | **required** | each at least 1"),
+        (tuple[HttpUrl, ...], "list of addresses | **required** | "),
+        (str | list[int], "text or list of whole numbers | **required** | "),
+    ],
+)
+def test_types_and_bounds_are_in_plain_words(settings_page, annotation, row):
+    assert row_of(settings_page, annotation) == row
+
+
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [(None, "none"), ((), "none"), (15.0, "`15`"), (0.5, "`0.5`"), ("a|b", r'`"a\|b"`'), (True, "`true`"), (0, "`0`")],
+)
+def test_defaults_are_written_as_in_the_file(settings_page, default, words):
+    field = Field(default=default, description="It.")
+    assert row_of(settings_page, str | None, field) == f"text | {words} | "
+
+
+def test_every_event_has_an_example_that_a_reader_understands(pages):
+    examples = re.findall(r"```json\n(.*)\n```", pages["events.md"])
+    assert [type(decode_event(example.encode())) for example in examples] == list(get_args(AnyEvent))
+    for example in map(msgspec.json.decode, examples):
+        section = pages["events.md"].partition(f"## `{example['type']}`")[2].partition("\n## ")[0]
+        assert all(f"| `{name}` | " in section for name in example)
+
+
+def test_every_reason_has_its_row(pages):
     for reason in REASONS.values():
-        assert f"| {reason.outcome} | `{reason.code}` | {reason.status} | {reason.meaning} |" in page
-    assert page.count("\n| ") == len(REASONS) + 1
+        assert f"| {reason.outcome} | `{reason.code}` | {reason.status} | {reason.meaning} |" in pages["reasons.md"]
+    assert pages["reasons.md"].count("\n| ") == len(REASONS) + 1
+
+
+def test_every_metric_that_a_scrape_shows_has_its_row(generate, pages):
+    busy = importlib.import_module("pages.metrics").busy
+    shown = re.findall(r"^# TYPE (\S+) (\S+)$", busy().exposition().decode(), re.MULTILINE)
+    for name, kind in shown:
+        assert f"| `{name}` | {kind} | " in pages["metrics.md"]
+    assert pages["metrics.md"].partition("##")[0].count("\n| `") == len(shown)
+    with pytest.raises(generate.Undescribed, match=r"^no BytesReceived, InternalError, .* is told"):
+        busy(())
+
+
+def test_every_preset_says_where_it_connects_to_and_for_what_it_asks(pages):
+    for name, preset in PRESETS.items():
+        section = pages["presets.md"].partition(f"## `{name}`")[2].partition("\n## ")[0]
+        assert all(f"`{word}`" in section for word in [*preset.paths.values(), *preset.scopes])
+
+
+def test_every_command_is_there_with_its_options(pages):
+    for name, command in cli.commands.items():
+        section = pages["command-line.md"].partition(f"## `trunkline {name}`")[2].partition("\n## ")[0]
+        for parameter in command.params:
+            options = isinstance(parameter, click.Option)
+            assert (f"| `{parameter.opts[0]}" if options else parameter.human_readable_name) in section
+
+
+def test_a_command_without_help_fails(generate):
+    group = click.Group("trunkline", {"bare": click.Command("bare")})
+    with pytest.raises(generate.Undescribed, match="`trunkline bare` has no help"):
+        generate.PAGES["command-line.md"](group)
+
+
+# All pages
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target, anchor in re.findall(r"\]\((?!\w+://)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
 def test_the_settings_of_the_readme_are_valid(monkeypatch):

@@ -1,0 +1,101 @@
+"""The page of presets: what the relay knows about each platform, and where the regions are."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Final
+
+from pages.markdown import Undescribed, code, listed, page, table
+from trunkline.admission import KNOWN_WINDOWS
+from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, Preset, PromptLimits
+from trunkline.upstreams import UpstreamSettings
+
+TRANSPORTS: Final = {"sse": "HTTP, server-sent events", "websocket": "WebSocket"}
+SAID: Final = {
+    Preset: {"make", "transport", "needs_prompt", "auth", "paths", "scopes", "token_style", "leeway_s", "limits"},
+    PromptLimits: {"roles", "max_content_chars", "context_window", "refused_options"},
+}
+"""The fields that this page says something about; one that is not here makes it fail."""
+
+INTRO: Final = """\
+A preset is what the relay knows about a platform, so that an upstream needs little more than an address,
+credentials and a model. It is the value of `preset` in [an upstream's settings](settings.md), where most of it can
+be changed."""
+OPTIONS: Final = """\
+An option of a request that would change the answer and that the platform cannot take is refused; one that only
+colours the answer is left out, and a [`notice`](events.md#notice) says so."""
+REGIONS: Final = "What `region` can be; capital letters and hyphens are understood as well (`EU-West-1`)."
+WINDOWS: Final = """\
+In tokens, for the upstreams whose preset looks at the context window. What `[models.NAME]` says of a model comes
+before it, and holds with every preset."""
+
+Row = tuple[str, str, str]
+
+
+def presets_page() -> str:
+    """Write the page. Raises `Undescribed` where a preset has a field that this page says nothing about."""
+    for kind, said in SAID.items():
+        unsaid = {field.name for field in dataclasses.fields(kind)} - said
+        if unsaid:
+            raise Undescribed(f"the page of presets says nothing about {', '.join(sorted(unsaid))}")
+    parts = []
+    for name, preset in PRESETS.items():
+        rows = [*_connection(preset), *(_oauth(name, preset) if preset.auth == "oauth" else _key()), *_prompt(preset)]
+        parts += [f"## `{name}`", table(("", "value", "changed by"), rows)]
+    regions = [(f"`{region}`", f"`https://api.{host}`") for region, host in GENESYS_REGIONS.items()]
+    windows = [(f"`{model}`", str(window)) for model, window in KNOWN_WINDOWS.items()]
+    parts += ["## Regions of Genesys Cloud", REGIONS, table(("region", "address"), regions)]
+    parts += ["## Context windows that are known", WINDOWS, table(("model", "tokens"), windows)]
+    return page("Presets", INTRO, OPTIONS, *parts)
+
+
+def _connection(preset: Preset) -> list[Row]:
+    paths = ", ".join(f"{name} `{path}`" for name, path in preset.paths.items())
+    return [
+        ("transport", TRANSPORTS[preset.transport], ""),
+        ("wire", _wire(preset), ""),
+        ("paths", paths, "`paths`"),
+    ]
+
+
+def _wire(preset: Preset) -> str:
+    """Return the first line of the module that speaks the wire."""
+    dialect = preset.make(preset.paths)
+    return (sys.modules[type(dialect).__module__].__doc__ or "").strip().partition("\n")[0].rstrip(".")
+
+
+def _key() -> list[Row]:
+    return [
+        ("address", "none; it has to be given", "`base_url`"),
+        ("credentials", "none, or a key that is sent as a bearer token", "`api_key`"),
+    ]
+
+
+def _oauth(name: str, preset: Preset) -> list[Row]:
+    table = {"preset": name, "region": "eu_west_1", "client_id": "id", "client_secret": "secret", "model": "model"}
+    example = UpstreamSettings.model_validate(table)
+    return [
+        ("address", f"that of the region, such as `{example.api_base}`", "`region` or `base_url`"),
+        ("credentials", "OAuth client credentials", "`client_id`, `client_secret`"),
+        ("tokens come from", f"the same address, such as `{example.token_url}`", "`login_url`"),
+        ("scopes", listed(preset.scopes) or "none", "`scopes`"),
+        ("token style", code(preset.token_style), "`token_style`"),
+        ("a token is renewed", f"{preset.leeway_s:g} s before it expires", ""),
+    ]
+
+
+def _prompt(preset: Preset) -> list[Row]:
+    limits = preset.limits
+    chars, window = limits.max_content_chars, limits.context_window
+    return [
+        ("needs a prompt", "yes" if preset.needs_prompt else "no", ""),
+        ("roles of messages", listed(sorted(limits.roles)) if limits.roles is not None else "any", ""),
+        ("longest message", "any" if chars is None else f"{chars} characters", "`max_content_chars`"),
+        (
+            "context window of a model that is not known",
+            "not looked at" if window is None else f"{window} tokens",
+            "`[models.NAME]`",
+        ),
+        ("options that are refused", listed(sorted(limits.refused_options)) or "none", ""),
+    ]
