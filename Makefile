@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check docs lock local-model test-local-model fault-matrix clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -35,6 +35,9 @@ test-local-model: $(VENV)/.dev $(VENV)/.local ## the tests that ask a real model
 
 fault-matrix: $(VENV)/.dev ## some thousand turns under every fault; writes docs/fault-matrix.md
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(ARGS)
+
+bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (4 minutes); ARGS=--quick, --profile, --check
+	PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.dev ## write the pinned requirements anew
 	$(COMPILE) pyproject.toml -o requirements/base.txt

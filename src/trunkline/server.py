@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
-from trunkline.endpoints.base import LIVE_EXTENSION
+from trunkline.endpoints.base import LIVE_EXTENSION, PROBLEM_DETAILS, Problem
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
 REQUEST_TIMEOUT_S: Final = 30.0  # for a whole request to arrive
@@ -203,6 +203,13 @@ class _Http(_Unstuck, HttpToolsProtocol):
             self.send_400_response(f"The headers are longer than {MAX_HEAD_BYTES} bytes.")
         elif self._message_bytes > self.max_message_bytes:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, as every other address does (RFC 9457)."""
+        body = PROBLEM_DETAILS.response(Problem(400, "bad_request", msg)).body
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (PROBLEM_DETAILS.media_type.encode(), len(body)) + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

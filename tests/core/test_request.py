@@ -114,7 +114,13 @@ def test_a_message_keeps_the_fields_it_came_with():
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [("Hello", "Hello"), (None, ""), ("", ""), (PARTS, "What is it?"), ([], ""), ([{"type": "text", "text": 7}], "")],
+    [("Hello", "Hello"), (None, ""), ("", ""), (PARTS, "What is it?"), ([], ""), ([{"type": "image_url"}], "")],
 )
 def test_the_text_of_a_message_is_its_words_alone(content: Any, text: str):
     assert Message(role="user", content=content).text() == text
+
+
+@pytest.mark.parametrize("part", [{"text": "hi"}, {"type": "text"}, {"type": "text", "text": 7}, "hi"])
+def test_a_part_says_what_it_is(part):
+    with pytest.raises(ValidationError):
+        Message(role="user", content=[part])

@@ -13,19 +13,36 @@ LastReaderPolicy = Literal["cancel_after", "cancel", "finish"]
 ClientId = Annotated[str, Field(pattern=CLIENT_ID_PATTERN, description="1 to 128 of A-Z a-z 0-9 . _ : -")]
 
 
+Stop = str | Annotated[list[str], Field(max_length=4)]
+
+
+class ContentPart(BaseModel):
+    """One part of a message: text, or an image, a sound, a file for platforms that take such."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+    text: str | None = None
+
+    @model_validator(mode="after")
+    def _text_has_text(self) -> ContentPart:
+        if self.type == "text" and self.text is None:
+            raise ValueError("a part of type text needs a text")
+        return self
+
+
 class Message(BaseModel):
     """One message of the conversation so far, as in the OpenAI API."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     role: Role
-    content: str | list[dict[str, Any]] | None = None
+    content: str | tuple[ContentPart, ...] | None = None
 
     def text(self) -> str:
         """Return the words of the message, without images and other parts that are not text."""
-        if isinstance(self.content, list):
-            parts = (part.get("text") for part in self.content)
-            return "".join(part for part in parts if isinstance(part, str))
+        if isinstance(self.content, tuple):
+            return "".join(part.text or "" for part in self.content)
         return self.content or ""
 
 
@@ -44,7 +61,7 @@ class TurnRequest(BaseModel):
     model: str | None = Field(default=None, min_length=1, max_length=256)
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
+    stop: Stop | None = None
     conversation_id: ClientId | None = None
     session_id: ClientId | None = None
     dialog_id: ClientId | None = None

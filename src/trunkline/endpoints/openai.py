@@ -18,7 +18,7 @@ from trunkline.core.errors import REASONS, Fault, RequestRefused
 from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
-from trunkline.core.request import LastReaderPolicy, Message, TurnRequest
+from trunkline.core.request import LastReaderPolicy, Message, Stop, TurnRequest
 from trunkline.endpoints.base import (
     STARTS,
     Decision,
@@ -103,7 +103,7 @@ class ChatCompletionRequest(BaseModel):
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
+    stop: Stop | None = None
     n: int | None = Field(default=1, ge=1, le=16)
     user: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)

@@ -1,0 +1,114 @@
+"""What is measured: the cases, and in which order their runs follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import msgspec
+
+from bench.load import Load, Way
+from bench.peers import DIRECT
+
+TRUNKLINE: Final = "trunkline"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way through the relay under one load, and what the baseline carries beside it, always over plain SSE."""
+
+    name: str
+    way: Way
+    load: Load
+    beside: Load | None
+    """None where the baseline has nothing of the kind."""
+
+
+class Run(NamedTuple):
+    """One load on one peer."""
+
+    peer: str
+    way: Way
+    load: Load
+
+
+def _paced(streams: int) -> Load:
+    return Load(streams, tokens=300, interval_us=20_000, ramp_s=2)
+
+
+def _idle(streams: int, readers: int = 1) -> Load:
+    return Load(streams, tokens=2, ramp_s=2, readers=readers, hold=True)
+
+
+_AT_ONCE: Final = Load(200, tokens=100, interval_us=20_000)
+_UNPACED: Final = Load(20, tokens=2_000)
+CASES: Final = (
+    Case("sse-50", "openai", _paced(50), _paced(50)),
+    Case("sse-200", "openai", _paced(200), _paced(200)),
+    Case("sse-200-at-once", "openai", _AT_ONCE, _AT_ONCE),
+    Case("sse-unpaced", "openai", _UNPACED, _UNPACED),
+    Case("ws-50", "proxy-ws", _paced(50), _paced(50)),
+    Case("ws-200", "proxy-ws", _paced(200), _paced(200)),
+    Case("ws-unpaced", "proxy-ws", _UNPACED, _UNPACED),
+    Case("readers-1", "turn", _paced(50), _paced(50)),
+    # For nginx each reader is a stream of its own.
+    Case("readers-10", "turn", msgspec.structs.replace(_paced(20), readers=10), _paced(200)),
+    Case("idle-stream", "openai", _idle(1_000), _idle(1_000)),
+    Case("idle-reader", "turn", _idle(1, readers=1_000), None),
+)
+WARM_UP: Final = Load(10, tokens=300)
+_FLOORS: Final = frozenset({"sse-50", "sse-200"})
+"""Cases whose floor, nobody in the middle, is measured too; once."""
+
+
+def shortened(case: Case) -> Case:
+    """Return the case as a quick look takes it: the same streams for a shorter time, a fifth of the idle ones."""
+    beside = None if case.beside is None else _short(case.beside)
+    return Case(case.name, case.way, _short(case.load), beside)
+
+
+def _short(load: Load) -> Load:
+    if load.hold:
+        streams, readers = max(1, load.streams // 5), max(1, load.readers // 5)
+        return msgspec.structs.replace(load, streams=streams, readers=readers, ramp_s=0.5)
+    if load.ramp_s:
+        return msgspec.structs.replace(load, tokens=100, ramp_s=0.5)
+    return msgspec.structs.replace(load, tokens=load.tokens // 2)
+
+
+def within(case: Case, files: int) -> Case:
+    """Return the case with no more idle streams than the limit on open files allows (a stream takes two)."""
+    room = max(1, (files - 100) // 2)
+    if not case.load.hold or case.load.delivered <= room:
+        return case
+    load = msgspec.structs.replace(
+        case.load, streams=min(case.load.streams, room), readers=min(case.load.readers, room)
+    )
+    return Case(case.name, case.way, load, None if case.beside is None else load)
+
+
+def runs_of(case: Case, baseline: str) -> tuple[Run, Run | None]:
+    """Return the relay's run of a case, and the baseline's."""
+    beside = None if case.beside is None else Run(baseline, "openai", case.beside)
+    return Run(TRUNKLINE, case.way, case.load), beside
+
+
+def floor_of(case: Case) -> Run | None:
+    """Return the run with nobody in the middle, for the cases that have one."""
+    return Run(DIRECT, case.way, case.load) if case.name in _FLOORS else None
+
+
+def plan(cases: Iterable[Case], baseline: str, *, first: bool) -> list[Run]:
+    """Return the runs of one repeat, each once, the baseline's right before the relay's.
+
+    Memory and floors are the business of the first repeat alone.
+    """
+    wanted: list[Run] = []
+    for case in cases:
+        if case.load.hold and not first:
+            continue
+        relay, beside = runs_of(case, baseline)
+        floor = floor_of(case) if first else None
+        wanted += [run for run in (floor, beside, relay) if run is not None]
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,83 @@
+"""Carries out runs: starts platform and peers, and has a load measure them, one run after another."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from bench.cases import WARM_UP, Run
+from bench.load import Job, Load, Outcome, Way
+from bench.peers import DIRECT, ROOT, Peer, peer, upstream
+from bench.proc import Cores, calibrate, pinned
+
+SPARE_S: Final = 20.0  # beyond what a load takes by itself
+
+
+class Measured(msgspec.Struct):
+    """One run's outcome, and how fast the relay's core was just before it."""
+
+    outcome: Outcome
+    calibration_ms: float
+
+
+Told = Callable[[Run, Measured], None]
+Results = Mapping[Run, list[Measured]]
+
+
+def measure(repeats: Iterable[list[Run]], cores: Cores, tell: Told) -> Results:
+    """Carry out the runs of each repeat on fresh processes, and tell of each."""
+    results: defaultdict[Run, list[Measured]] = defaultdict(list)
+    for runs in repeats:
+        flowing = [run for run in runs if not run.load.hold]
+        with contextlib.ExitStack() as stack:
+            platform = stack.enter_context(upstream(cores))
+            peers = {name: stack.enter_context(peer(name, platform, cores)) for name in {run.peer for run in flowing}}
+            for at in peers.values():
+                warm_up(at, platform, cores)
+            for run in flowing:
+                results[run].append(one(run, peers[run.peer], platform, cores))
+                tell(run, results[run][-1])
+        for run in runs:
+            if run.load.hold:  # on a process that has done nothing else
+                with upstream(cores) as platform, peer(run.peer, platform, cores) as at:
+                    warm_up(at, platform, cores)
+                    results[run].append(one(run, at, platform, cores))
+                tell(run, results[run][-1])
+    return results
+
+
+def warm_up(at: Peer, platform: Peer, cores: Cores) -> None:
+    """Let a peer import, cache and connect what it does only once. Raises `RuntimeError` where it serves nothing."""
+    outcome = carry("openai", WARM_UP, at, platform, cores)
+    if outcome.exact != outcome.answers:
+        raise RuntimeError(f"the warm-up failed: {outcome.faults}")
+
+
+def one(run: Run, at: Peer, platform: Peer, cores: Cores) -> Measured:
+    """Carry out one run."""
+    calibration_ms = 0.0 if run.peer == DIRECT else calibrate(cores.middle)
+    return Measured(carry(run.way, run.load, at, platform, cores), calibration_ms)
+
+
+def carry(way: Way, load: Load, at: Peer, platform: Peer, cores: Cores) -> Outcome:
+    """Put a load on a peer, from a process of its own."""
+    limit_s = load.ramp_s + load.tokens * load.interval_us / 1e6 + SPARE_S
+    job = Job(load, way, at.port, at.pids, platform.pids, limit_s)
+    with pinned(cores.load):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    with process:
+        try:
+            output, _ = process.communicate(msgspec.json.encode(job), timeout=limit_s + SPARE_S)
+        finally:
+            process.kill()
+    if process.returncode:
+        raise RuntimeError(f"the load ended with code {process.returncode}")
+    return msgspec.json.decode(output, type=Outcome)

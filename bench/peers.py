@@ -1,0 +1,201 @@
+"""Who carries the load: the relay, nginx, a bare relay in Python, or nobody; each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.proc import Cores, family, pinned
+
+ROOT: Final = Path(__file__).parent.parent
+START_S: Final = 20.0  # for a process to listen
+STOP_S: Final = 5.0  # for it to end when told so
+LOOPBACK: Final = "127.0.0.1"
+SAMPLES: Final = "samples.json"
+
+
+class Command(NamedTuple):
+    """How a peer is started: files to write into its folder, and then what to run there."""
+
+    argv: list[str]
+    files: Mapping[str, str] = {}
+
+
+class Peer(NamedTuple):
+    """What listens on a port of this machine."""
+
+    port: int
+    pid: int | None
+
+    @property
+    def pids(self) -> list[int]:
+        """The process and its children, as of now."""
+        return [] if self.pid is None else family(self.pid)
+
+
+def _nginx(port: int, upstream_port: int) -> Command:
+    conf = f"""
+worker_processes 1;
+pid nginx.pid;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off;
+  tcp_nodelay on;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  upstream platform {{ server {LOOPBACK}:{upstream_port}; keepalive 256; }}
+  server {{
+    listen {LOOPBACK}:{port} backlog=4096;
+    location / {{
+      proxy_pass http://platform;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 600s;
+    }}
+  }}
+}}
+"""
+    argv = ["nginx", "-p", "./", "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
+    return Command(argv, {"nginx.conf": conf})
+
+
+def _bare(port: int, upstream_port: int) -> Command:
+    return Command([sys.executable, "-m", "bench.bare_relay", str(port), str(upstream_port)])
+
+
+def _relay_settings(port: int, upstream_port: int) -> str:
+    return f"""
+[server]
+port = {port}
+max_open_turns = 20000
+max_open_turns_per_principal = 20000
+drain_s = 0
+
+[upstreams.bench]
+preset = "openai"
+base_url = "http://{LOOPBACK}:{upstream_port}/v1"
+model = "bench-model"
+
+[upstreams.bench.timeouts]
+connect_s = 30
+first_token_s = 60
+between_tokens_s = 600
+turn_s = 600
+"""
+
+
+_SERVE: Final = ["serve", "--config", "trunkline.toml", "--insecure", "--log-level", "warning"]
+
+
+def _trunkline(port: int, upstream_port: int) -> Command:
+    argv = [sys.executable, "-m", "trunkline", *_SERVE]
+    return Command(argv, {"trunkline.toml": _relay_settings(port, upstream_port)})
+
+
+def _sampled(port: int, upstream_port: int) -> Command:
+    argv = [sys.executable, "-m", "bench.sampler", SAMPLES, *_SERVE]
+    return Command(argv, {"trunkline.toml": _relay_settings(port, upstream_port)})
+
+
+PEERS: Final[dict[str, Callable[[int, int], Command]]] = {
+    "nginx": _nginx,
+    "bare": _bare,
+    "trunkline": _trunkline,
+    "sampled": _sampled,
+}
+DIRECT: Final = "direct"
+"""Nobody between platform and reader: the floor of every latency."""
+
+
+def baseline() -> str:
+    """Return whom the relay is compared with on this machine."""
+    return "nginx" if shutil.which("nginx") else "bare"
+
+
+@contextlib.contextmanager
+def upstream(cores: Cores) -> Iterator[Peer]:
+    """Run the platform."""
+    port = _free_port()
+    with _folder() as folder:
+        with pinned(cores.upstream):
+            process = _start(Command([sys.executable, "-m", "bench.upstream", str(port)]), folder)
+        with _stopping(process):
+            yield _listening(process, port, folder)
+
+
+@contextlib.contextmanager
+def peer(name: str, platform: Peer, cores: Cores, folder: Path | None = None) -> Iterator[Peer]:
+    """Run a peer in front of a platform, in a folder that is given or passes with it."""
+    if name == DIRECT:
+        yield Peer(platform.port, None)
+        return
+    with contextlib.ExitStack() as stack:
+        place = folder or stack.enter_context(_folder())
+        port = _free_port()
+        with pinned(cores.middle):
+            process = _start(PEERS[name](port, platform.port), place)
+        stack.enter_context(_stopping(process))
+        yield _listening(process, port, place)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
+        yield Path(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start(command: Command, folder: Path) -> subprocess.Popen[bytes]:
+    for name, text in command.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    # The relay's settings come from its file alone.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TRUNKLINE", "OPENAI_", "GENESYS_"))}
+    kept.pop("WS_PORT", None)
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with (folder / "output").open("wb") as output:
+        return subprocess.Popen(  # noqa: S603 - the commands stand above
+            command.argv, cwd=folder, env=kept | {"PYTHONPATH": path}, stdout=output, stderr=output
+        )
+
+
+def _listening(process: subprocess.Popen[bytes], port: int, folder: Path) -> Peer:
+    """Wait until it listens. Raises `RuntimeError` with what it said, where it does not."""
+    limit = time.monotonic() + START_S
+    while time.monotonic() < limit and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 0.5):
+            return Peer(port, process.pid)
+        time.sleep(0.05)
+    said = (folder / "output").read_text(encoding="utf-8", errors="replace")[-2_000:]
+    raise RuntimeError(f"{process.args!r} does not listen: {said}")
+
+
+@contextlib.contextmanager
+def _stopping(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            for pid in family(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
