@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +78,14 @@ async def native_websocket(url: str, prompt: str) -> Seen:
     async with httpx.AsyncClient(timeout=20) as http:
         created = (await http.post(f"{url}/v1/turns", json={"input": prompt})).json()
     address = url.replace("http", "ws", 1) + created["links"]["ws"]
+    messages = []
     async with websockets.connect(address) as socket:
-        return _from_events([json.loads(message) async for message in socket])
+        with suppress(websockets.ConnectionClosed):
+            while True:
+                messages.append(json.loads(await socket.recv()))
+    seen = _from_events(messages)
+    assert socket.close_code == (1012 if seen.reason == "shutdown" else 1000)
+    return seen
 
 
 async def openai_stream(url: str, prompt: str) -> Seen:
@@ -135,14 +142,15 @@ async def websocket_proxy(url: str, prompt: str) -> Seen:
             ids += [frame["id"]] if "id" in frame else []
             choices = [choice for choice in frame["data"]["choices"] if choice["index"] == 0]
             text += "".join(choice["delta"].get("content") or "" for choice in choices)
-        await socket.send(json.dumps({"type": "hello"}))
-        answer = json.loads(await socket.recv())
-        assert answer["message"] == "Invalid handshake type", "nothing came after the last frame"
+        if frame.get("code") != "shutdown":
+            await socket.send(json.dumps({"type": "hello"}))
+            answer = json.loads(await socket.recv())
+            assert answer["message"] == "Invalid handshake type", "nothing came after the last frame"
     audit = frame["auditLog"]
     assert frame["turnId"] == audit["requestId"] == ack["turnId"]
     assert audit["tokenCount"] == ack["tokenCount"]
     last = {"success": "complete", "failed": "error", "blocked": "blocked", "cancelled": "complete"}
-    assert frame["type"] == last[audit["status"]]
+    assert frame["type"] == ("error" if audit["reason"] == "shutdown" else last[audit["status"]])
     outcomes = {"success": "completed", "failed": "failed", "blocked": "blocked", "cancelled": "cancelled"}
     return Seen(text, outcomes[audit["status"]], audit["reason"], 200, ids == sorted(set(ids)))
 
