@@ -311,13 +311,13 @@ async def test_many_readers_see_the_same(http, relay_url):
 
 
 async def test_a_reader_that_stalls_is_let_go_and_slows_nobody(simulator, http):
-    server = {"stall_s": 0.3, "keep_alive_s": 0.2}
+    server = {"stall_s": 1.5, "keep_alive_s": 0.2}
     settings = settings_for(f"{simulator.url}/v1", server=server, upstream={"max_answer_chars": 10_000_000})
     async with serving(settings) as url:
-        turn = (await create(http, url, "sim:tokens=60000;sim:fault=flood", on_last_reader_gone="finish"))["id"]
+        turn = (await create(http, url, "sim:tokens=40000;sim:fault=flood", on_last_reader_gone="finish"))["id"]
         host, port = url.removeprefix("http://").split(":")
         _reader, writer = await asyncio.open_connection(host, int(port), limit=1_024)
-        writer.write(f"GET /v1/turns/{turn}/events HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        writer.write(f"GET /v1/turns/{turn}/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
         text = (await http.get(f"{url}/v1/turns/{turn}/events")).text
         assert native_events(text)[-1]["outcome"] == "completed"
         async with asyncio.timeout(10):

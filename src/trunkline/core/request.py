@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from trunkline.core.ids import CLIENT_ID_PATTERN
 
@@ -16,19 +16,25 @@ ClientId = Annotated[str, Field(pattern=CLIENT_ID_PATTERN, description="1 to 128
 Stop = str | Annotated[list[str], Field(max_length=4)]
 
 
-class ContentPart(BaseModel):
-    """One part of a message: text, or an image, a sound, a file for platforms that take such."""
+def _check_parts(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not all(isinstance(part.get("type"), str) for part in parts):
+        raise ValueError("a part of a message needs a type")
+    if not all(isinstance(part.get("text"), str) for part in parts if part["type"] == "text"):
+        raise ValueError("a part of type text needs a text")
+    return parts
 
-    model_config = ConfigDict(frozen=True, extra="allow")
 
-    type: str
-    text: str | None = None
-
-    @model_validator(mode="after")
-    def _text_has_text(self) -> ContentPart:
-        if self.type == "text" and self.text is None:
-            raise ValueError("a part of type text needs a text")
-        return self
+_PART_SCHEMA: Final = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {"type": {"type": "string"}},
+    "if": {"properties": {"type": {"const": "text"}}},
+    "then": {"required": ["text"], "properties": {"text": {"type": "string"}}},
+}
+Parts = Annotated[
+    list[dict[str, Any]], AfterValidator(_check_parts), WithJsonSchema({"type": "array", "items": _PART_SCHEMA})
+]
+"""The parts of a message: text, or an image, a sound, a file for platforms that take such."""
 
 
 class Message(BaseModel):
@@ -37,12 +43,12 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     role: Role
-    content: str | tuple[ContentPart, ...] | None = None
+    content: str | Parts | None = None
 
     def text(self) -> str:
         """Return the words of the message, without images and other parts that are not text."""
-        if isinstance(self.content, tuple):
-            return "".join(part.text or "" for part in self.content)
+        if isinstance(self.content, list):
+            return "".join(part["text"] for part in self.content if part["type"] == "text")
         return self.content or ""
 
 

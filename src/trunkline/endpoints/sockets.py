@@ -42,8 +42,9 @@ async def send_turn(socket: WebSocket, follower: Follower, messages: Messages, f
     while True:
         a, b = follower.take()
         if a < b:
-            for message in messages(log, a, b):
-                await socket.send_text(message.decode())
+            if lane is None or not lane.write(log.render(frames, a, b)):
+                for message in messages(log, a, b):
+                    await socket.send_text(message.decode())
         elif follower.done:
             return
         else:
