@@ -285,6 +285,7 @@ async def test_progress_puts_the_keep_alive_off(house: House):
     follower = house.follow()
     follower.sweep(100, keep_alive_s=15)
     assert taken(follower) == [STARTED]
+    follower.spoke()
     follower.sweep(110, keep_alive_s=15)
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(follower.wait())
@@ -433,4 +434,14 @@ async def test_a_quiet_live_reader_is_woken_to_say_that_it_lives():
     await asyncio.sleep(0)
     assert not task.done()
     house.log.sweep(30, 15)
+    assert await task is False
+
+
+async def test_entries_that_a_form_says_nothing_of_leave_the_connection_quiet():
+    house, connection = House(), Connection()
+    follower = house.log.follow(house.turn)
+    task = await waiting(house, follower, Lane(lambda turn, a, b: b"", connection.write))
+    house.log.sweep(0, 15)
+    house.show(HEL)
+    house.log.sweep(16, 15)
     assert await task is False

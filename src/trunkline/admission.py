@@ -133,7 +133,8 @@ class Admission:
 def _check_text(request: TurnRequest) -> None:
     """Refuse half a surrogate pair, which JSON can spell and no platform can be sent."""
     try:
-        msgspec.json.encode([request.options, [message.model_dump() for message in request.prompt()], request.stop])
+        messages = [message.model_dump() for message in request.prompt()]
+        msgspec.json.encode([request.options, messages, request.stop, request.metadata])
     except UnicodeEncodeError:
         raise RequestRefused("invalid_request", "The request holds a lone surrogate, which is no character.") from None
 

@@ -159,7 +159,7 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
             allow_origins=list(settings.server.allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["location", "retry-after", "x-request-id", "x-turn-id"],
+            expose_headers=["location", "retry-after", "x-request-id", "x-turn-id", "idempotent-replayed"],
             max_age=600,
         )
     app.add_middleware(
@@ -183,14 +183,17 @@ def _describe(app: FastAPI, describe: Callable[[FastAPI], dict[str, Any]]) -> di
     schema = describe(app)
     key_header = {"type": "apiKey", "in": "header", "name": app.state.key_header}
     components = schema.setdefault("components", {})
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}, "key": key_header}
+    ticket = {"type": "apiKey", "in": "query", "name": "ticket"}
+    bearer = {"type": "http", "scheme": "bearer"}
+    components["securitySchemes"] = {"bearer": bearer, "key": key_header, "ticket": ticket}
     for name in ("HTTPValidationError", "ValidationError"):
         components.get("schemas", {}).pop(name, None)
     for path in schema["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
             if "operations" not in operation.get("tags", ()):
-                operation["security"] = [{"bearer": []}, {"key": []}]
+                ticketed = any(parameter["name"] == "ticket" for parameter in operation.get("parameters", ()))
+                operation["security"] = [{"bearer": []}, {"key": []}, *([{"ticket": []}] if ticketed else [])]
     return schema
 
 

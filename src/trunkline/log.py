@@ -91,7 +91,7 @@ class Follower:
     """A cursor on one turn's log: old entries, then new ones, until the turn has ended. It has no queue."""
 
     __slots__ = (
-        "_kept_alive", "_lane", "_log", "_on_close", "_seen", "_seen_at", "_waiter", "cursor", "gone", "turn",
+        "_kept_alive", "_lane", "_log", "_on_close", "_spoke", "_spoke_at", "_waiter", "cursor", "gone", "turn",
     )  # fmt: skip
 
     def __init__(self, log: Log, turn: TurnLog, cursor: int, on_close: Callable[[], object] | None) -> None:
@@ -101,8 +101,8 @@ class Follower:
         self.gone = False
         self._waiter: asyncio.Future[None] | None = None
         self._lane: Lane | None = None
-        self._seen = -1
-        self._seen_at = 0.0
+        self._spoke = True
+        self._spoke_at = 0.0
         self._kept_alive = False
         self._on_close = on_close
         turn.followers.append(self)
@@ -156,11 +156,16 @@ class Follower:
         while True:
             a, b = self.take()
             if a < b:
+                self._spoke = True
                 yield self.turn.entries[a:b]
             elif self.done:
                 return
             elif not await self.wait():
                 yield ()
+
+    def spoke(self) -> None:
+        """Something was sent to the reader: its connection is not quiet."""
+        self._spoke = True
 
     def wake(self) -> None:
         """There is something new to look at."""
@@ -176,8 +181,10 @@ class Follower:
             return False
         try:
             data = turn.render(lane.form, a, b)
-            if data and not lane.write(data):
-                return False
+            if data:
+                if not lane.write(data):
+                    return False
+                self._spoke = True
         except Exception:  # noqa: BLE001 - a fault met here would stop the other readers; the taker meets it again
             return False
         self.cursor = b
@@ -197,11 +204,14 @@ class Follower:
         self._ring()
 
     def sweep(self, now: float, keep_alive_s: float) -> None:
-        """Note progress; a reader that waits and was told nothing for `keep_alive_s` is woken to say that it lives."""
-        if self.cursor != self._seen:
-            self._seen, self._seen_at = self.cursor, now
-        elif self._waiter is not None and now - self._seen_at >= keep_alive_s:
-            self._seen_at = now
+        """Wake a reader that waits and was sent nothing for `keep_alive_s`, so that it can say that it lives.
+
+        Not every entry is sent: a form may have nothing to say of a thought, or of another choice.
+        """
+        if self._spoke:
+            self._spoke, self._spoke_at = False, now
+        elif self._waiter is not None and now - self._spoke_at >= keep_alive_s:
+            self._spoke_at = now
             self._kept_alive = True
             self._ring()
 

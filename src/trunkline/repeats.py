@@ -25,13 +25,17 @@ class _Made:
 
 
 class Question(NamedTuple):
-    """What makes two requests of a browser the same one."""
+    """What makes two requests of a browser the same one. Only its digest is kept: it holds a customer's words."""
 
     principal: str
     session_id: str
     dialog_id: str
     input: str
     upstream: str
+
+    def digest(self) -> bytes:
+        """Return what stands for it."""
+        return hashlib.sha256(repr(tuple(self)).encode("utf-8", "surrogatepass")).digest()
 
 
 class Repeats:
@@ -40,11 +44,11 @@ class Repeats:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._made: OrderedDict[tuple[str, str], _Made] = OrderedDict()
-        self._asked: OrderedDict[Question, tuple[float, str]] = OrderedDict()
+        self._asked: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     def find(self, principal: str, key: str, body: bytes) -> str | None:
         """Return the turn that this key made, if any. Raises `RequestRefused` where it came with another body."""
-        if not key.isascii() or not key.isprintable() or len(key) > MAX_KEY_CHARS:
+        if not key or not key.isascii() or not key.isprintable() or len(key) > MAX_KEY_CHARS:
             detail = f"Idempotency-Key: expected at most {MAX_KEY_CHARS} printable ASCII characters."
             raise RequestRefused("invalid_idempotency_key", detail)
         self._forget_old()
@@ -64,20 +68,23 @@ class Repeats:
 
     def asked(self, question: Question, turn: str) -> None:
         """Remember who asked what a moment ago."""
-        self._asked[question] = (self._clock() + JOIN_S, turn)
-        self._asked.move_to_end(question)
+        now = self._clock()
+        while self._asked and next(iter(self._asked.values()))[0] < now:
+            self._asked.popitem(last=False)
+        self._asked[question.digest()] = (now + JOIN_S, turn)
+        self._asked.move_to_end(question.digest())
         if len(self._asked) > MAX_QUESTIONS:
             self._asked.popitem(last=False)
 
     def unanswered(self, question: Question) -> str | None:
         """Return the turn of the same question where it was asked a moment ago and nobody read its end."""
-        until, turn = self._asked.get(question, (0.0, ""))
+        until, turn = self._asked.get(question.digest(), (0.0, ""))
         return turn if until > self._clock() else None
 
     def answered(self, question: Question, turn: str) -> None:
         """Somebody read the turn's end: the same question is a new one from now on."""
-        if self._asked.get(question, (0.0, ""))[1] == turn:
-            del self._asked[question]
+        if self._asked.get(question.digest(), (0.0, ""))[1] == turn:
+            del self._asked[question.digest()]
 
     def _forget_old(self) -> None:
         now = self._clock()

@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from trunkline.app import Relay, make_app
@@ -23,6 +24,7 @@ from trunkline.core.errors import Fault, SettingsError
 from trunkline.endpoints.base import LIVE_EXTENSION, PROBLEM_DETAILS, Problem
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
+WS_PING_S: Final = 20.0
 REQUEST_TIMEOUT_S: Final = 30.0  # for a whole request to arrive
 BACKLOG: Final = 4_096
 logger = logging.getLogger("trunkline")
@@ -82,6 +84,8 @@ class Server:
             ws=type("WebSocket", (_WebSocket,), {"stall_s": stall_s}),
             ws_max_size=settings.server.max_body_bytes,
             ws_per_message_deflate=False,
+            ws_ping_interval=WS_PING_S,
+            ws_ping_timeout=stall_s,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -188,11 +192,15 @@ class _Http(_Unstuck, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self._cycles: list[RequestResponseCycle] = []
         self._be_patient()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience_ends()
         super().connection_lost(exc)
+        for cycle in self._cycles:  # uvicorn tells only the newest of those that came one upon the other
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -225,6 +233,7 @@ class _Http(_Unstuck, HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
+            self._cycles = [cycle for cycle in self._cycles if not cycle.response_complete] + [self.cycle]
             extensions: dict[str, Any] = {LIVE_EXTENSION: partial(self._write, self.cycle)}
             self.scope["extensions"] = extensions
 
@@ -270,7 +279,17 @@ class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
         extensions[LIVE_EXTENSION] = self._write
         await super().run_asgi()
 
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the peer takes nothing: a flood of them would fill our memory with answers."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     async def send(self, message: ASGISendEvent) -> None:
+        await self.writable.wait()
+        if self.close_sent and self.initial_response is None:
+            raise ClientDisconnected  # It was closed from below: a message that is too long, a dead peer.
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True  # It was refused, and properly: no fault to log.

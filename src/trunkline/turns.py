@@ -15,7 +15,7 @@ from typing import Final
 
 from trunkline.admission import Admission, Admitted
 from trunkline.core.errors import OffsetPastTail, Overloaded, TurnForgotten, TurnNotFound
-from trunkline.core.events import Ended, Started
+from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import LastReaderPolicy, TurnRequest
@@ -74,6 +74,14 @@ class Turn:
         """True where the relay ended it because it is going down itself."""
         last = self.log.entries[-1].event
         return isinstance(last, Ended) and last.reason == "shutdown"
+
+    @property
+    def failed_unheard(self) -> bool:
+        """True where it failed, or was shut down, before it said anything."""
+        if not self.log.ended or any(isinstance(entry.event, Delta | ToolCall) for entry in self.log.entries):
+            return False
+        last = self.log.entries[-1].event
+        return isinstance(last, Ended) and (last.outcome == "failed" or last.reason == "shutdown")
 
     @property
     def is_read(self) -> bool:

@@ -132,5 +132,24 @@ def test_used_tickets_are_forgotten_when_they_could_not_be_used_anyway(tickets, 
         tickets.redeem(tickets.issue("web.app"))
     with pytest.raises(Overloaded):
         tickets.redeem(tickets.issue("web.app"))
-    clock.now += 601
+    clock.now += 62
     tickets.redeem(tickets.issue("web.app"))
+
+
+def test_room_is_made_by_tickets_that_follow_and_could_start_nothing_any_more(tickets, clock, monkeypatch):
+    monkeypatch.setattr(access, "MAX_SPENT", 2)
+    old = [tickets.issue("web.app") for _ in range(2)]
+    for ticket in old:
+        tickets.bind(tickets.redeem(ticket), TURN)
+    with pytest.raises(Overloaded):
+        tickets.redeem(tickets.issue("web.app"))
+    clock.now += 61
+    tickets.redeem(tickets.issue("web.app"))
+    with pytest.raises(AccessDenied, match="expired"):
+        tickets.redeem(old[0])
+
+
+def test_another_scheme_of_authorization_is_no_key(tickets):
+    desk = Access(Keys([KEY]), tickets)
+    basic = request(f"ticket={tickets.issue('web.app')}", authorization="Basic eDp5")
+    assert desk.caller(basic).principal == "web.app"

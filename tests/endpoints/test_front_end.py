@@ -83,6 +83,48 @@ async def test_two_that_ask_the_same_at_once_get_a_turn_each(relay_url):
     assert first.headers["x-turn-id"] != second.headers["x-turn-id"]
 
 
+async def test_a_ticket_that_joins_a_turn_follows_it_from_then_on(http, simulator):
+    digest = hashlib.sha256(b"tk_test").hexdigest()
+    settings = settings_for(f"{simulator.url}/v1", keys=[{"name": "web", "sha256": digest}])
+    async with serving(settings, insecure=False) as url:
+        asked = query(input="sim:text=order;sim:interval-ms=30")
+        turns = []
+        for _ in range(2):  # the page is loaded anew, with a new ticket
+            made = await http.post(f"{url}/v1/tickets", headers={"x-api-key": "tk_test"})
+            turn, first = await begin(http, url, **asked, ticket=made.json()["ticket"])
+            turns.append(turn)
+            while "\ntrunkline_readers 0.0" not in (await http.get(f"{url}/metrics")).text:
+                pass
+        assert turns[0] == turns[1]
+        last_id = {"last-event-id": f"{turn}.0"}
+        again = await http.get(f"{url}/stream", params=asked | {"ticket": made.json()["ticket"]}, headers=last_id)
+        assert front_end_events(again.text)[-1][1] == (await simulator.ended(1))[-1]["text"]
+        assert first.startswith("retry")
+
+
+async def test_a_question_whose_turn_was_forgotten_is_a_new_one(http, relay_url):
+    turn, _ = await begin(http, relay_url, input="sim:text=order;sim:interval-ms=30")
+    await http.delete(f"{relay_url}/v1/turns/{turn}")
+    again = await http.get(f"{relay_url}/stream", params=query(input="sim:text=order;sim:interval-ms=30"))
+    assert again.status_code == 200
+    assert again.headers["x-turn-id"] != turn
+
+
+async def test_a_thinking_model_does_not_leave_the_connection_quiet(http, simulator):
+    settings = settings_for(f"{simulator.url}/v1", server={"keep_alive_s": 0.1})
+    async with serving(settings) as url:
+        asked = query(input="sim:text=short;sim:fault=reasoning;sim:interval-ms=60")
+        assert (await http.get(f"{url}/stream", params=asked)).text.count(": keep-alive") > 1
+
+
+async def test_a_program_may_come_twice_by_its_key(http, simulator, relay_url):
+    key = {"idempotency-key": "k"}
+    first = await http.get(f"{relay_url}/stream", params=query(input="sim:text=short"), headers=key)
+    again = await http.get(f"{relay_url}/stream", params=query(input="sim:text=short"), headers=key)
+    assert first.text == again.text
+    assert len(await simulator.ended(1)) == 1
+
+
 @pytest.mark.parametrize("missing", ["session_id", "dialog_id"])
 async def test_both_ids_are_required(http, relay_url, missing):
     response = await http.get(f"{relay_url}/stream", params={k: v for k, v in query().items() if k != missing})
@@ -142,6 +184,7 @@ async def test_a_browser_comes_by_ticket_and_comes_back_by_it(http, simulator):
         again = await http.get(f"{url}/stream", params=asked)
         assert again.headers["x-turn-id"] == turn
         assert front_end_events(again.text)[-1][1] == (await simulator.ended(1))[-1]["text"]
+        made = await http.post(f"{url}/v1/tickets", headers={"x-api-key": key})
         other = await http.get(f"{url}/stream", params={**asked, "input": "sim:text=short"})
         assert other.headers["x-turn-id"] == turn, "a used ticket starts nothing new"
         refused = await http.get(f"{url}/stream", params=asked, headers={"last-event-id": "turn_" + "0" * 32 + ".1"})

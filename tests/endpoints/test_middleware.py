@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 
 import pytest
@@ -26,7 +27,9 @@ async def test_programs_send_no_origin_and_pages_of_the_relay_its_own(http, rela
         assert (await http.post(f"{relay_url}/v1/turns", json=BODY, headers=headers)).status_code == 201
 
 
-@pytest.mark.parametrize("headers", [{"origin": PAGE}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}])
+@pytest.mark.parametrize(
+    "headers", [{"origin": PAGE}, {"origin": "null"}, {"origin": "http://["}, {"sec-fetch-site": "cross-site"}]
+)
 async def test_a_foreign_page_starts_nothing(http, simulator, relay_url, headers):
     for method, path in (("POST", "/v1/turns"), ("GET", "/stream?session_id=s&dialog_id=d"), ("GET", "/v1/turns")):
         response = await http.request(method, relay_url + path, json=BODY, headers=headers)
@@ -62,13 +65,32 @@ async def test_a_page_that_settings_name_may_ask_and_read_the_answer(http, open_
         pass
 
 
+async def test_a_usual_port_may_be_written_or_not_and_capitals_are_none(http, simulator):
+    digest = hashlib.sha256(b"tk_test").hexdigest()
+    server = {"allowed_origins": ["https://Agent.example.com:443"]}
+    settings = settings_for(f"{simulator.url}/v1", server=server, keys=[{"name": "web", "sha256": digest}])
+    async with serving(settings, insecure=False) as url:
+        for origin, host, status in (
+            ("https://relay.example.com", "relay.example.com:443", 201),
+            ("https://relay.example.com:443", "relay.example.com", 201),
+            ("http://relay.example.com", "RELAY.example.com:80", 201),
+            ("https://agent.EXAMPLE.com", "relay.example.com", 201),
+            ("https://relay.example.com:444", "relay.example.com", 403),
+            ("https://relay.example.com.evil.com", "relay.example.com", 403),
+            ("null", "", 403),
+        ):
+            headers = {"origin": origin, "host": host, "x-api-key": "tk_test"}
+            response = await http.post(f"{url}/v1/turns", json=BODY, headers=headers)
+            assert response.status_code == status, origin
+
+
 async def test_a_star_lets_every_page_in(http, simulator):
     async with serving(settings_for(f"{simulator.url}/v1", server={"allowed_origins": ["*"]})) as url:
         assert (await http.post(f"{url}/v1/turns", json=BODY, headers={"origin": PAGE})).status_code == 201
 
 
 async def test_without_keys_only_loopback_names_are_answered(http, relay_url):
-    for host in ("evil.example", "evil.example:8080", "169.254.169.254", ""):
+    for host in ("evil.example", "evil.example:8080", "169.254.169.254", "[", ""):
         response = await http.get(f"{relay_url}/v1/turns", headers={"host": host})
         assert (response.status_code, response.json()["code"]) == (403, "host_not_allowed")
     for host in ("localhost", "127.0.0.1:8080", "[::1]:8080", "relay.localhost"):

@@ -361,6 +361,29 @@ async def test_the_same_key_and_body_make_one_turn(http, simulator, relay_url):
     assert len(await simulator.ended(1)) == 1
 
 
+async def test_another_conversation_or_an_odd_body_is_no_other_error(http, relay_url):
+    body = {"model": "support", "messages": [{"role": "user", "content": "sim:text=short"}]}
+    key = {"idempotency-key": "k"}
+    one = {**key, "x-conversation-id": "a"}
+    assert (await http.post(f"{relay_url}/v1/chat/completions", json=body, headers=one)).status_code == 200
+    other = {**key, "x-conversation-id": "b"}
+    assert (await http.post(f"{relay_url}/v1/chat/completions", json=body, headers=other)).status_code == 409
+    odd = b'{"input":"hi","metadata":{"a":"\\ud800"}}'
+    sent = {"content-type": "application/json", "idempotency-key": "k2"}
+    assert (await http.post(f"{relay_url}/v1/turns", content=odd, headers=sent)).status_code == 400
+    empty = {"idempotency-key": ""}
+    turns = [await http.post(f"{relay_url}/v1/turns", json={"input": "hi"}, headers=empty) for _ in range(2)]
+    assert turns[0].json()["id"] != turns[1].json()["id"]
+
+
+async def test_a_turn_that_failed_unheard_may_be_asked_for_again_by_its_key(http, simulator, relay_url):
+    body, key = {"input": "sim:fault=status=503"}, {"idempotency-key": "k"}
+    first = await http.post(f"{relay_url}/v1/turns?stream=true", json=body, headers=key)
+    again = await http.post(f"{relay_url}/v1/turns?stream=true", json=body, headers=key)
+    assert first.status_code == again.status_code == 503
+    assert first.headers["x-turn-id"] != again.headers["x-turn-id"]
+
+
 async def test_a_refused_request_uses_no_key_up(http, relay_url):
     key = {"idempotency-key": "k"}
     assert (await http.post(f"{relay_url}/v1/turns", json={"upstream": "no"}, headers=key)).status_code == 404

@@ -165,17 +165,21 @@ async def test_cancel_stops_the_platform_and_is_told_once(client, simulator):
     *_, last = await client.to_the_end()
     assert (last["type"], last["auditLog"]["status"]) == ("complete", "cancelled")
     assert (await simulator.ended(1))[-1]["ended"] == "client_gone"
-    await client.say("cancel")
+    await client.say("cancel")  # one that crossed the end is no error
+    await client.say("cancel", turnId="turn_x")
     assert (await client.next())["code"] == "no_open_turn"
 
 
-async def test_another_socket_resumes_from_any_chunk(client, relay_url, simulator):
+async def test_another_socket_resumes_from_any_chunk(client, relay_url, simulator, http):
     await client.init("sim:text=unicode")
     frames = await client.to_the_end()
     turn = frames[0]["turnId"]
     whole = (await simulator.ended(1))[-1]["text"]
     marks = [n for n, frame in enumerate(frames) if "id" in frame]
     async with connected(relay_url) as other:
+        shown = (await http.get(f"{relay_url}/v1/turns/{turn}")).json()
+        await other.say("resume", turnId=turn, after=shown["tail"])
+        assert [frame["type"] for frame in await other.to_the_end()] == ["handshake_ack", "chunk", "complete"]
         for n in (marks[0], marks[len(marks) // 2], marks[-1]):
             await other.say("resume", turnId=turn, after=frames[n]["id"])
             rest = await other.to_the_end()
@@ -250,6 +254,22 @@ async def test_keys_and_tickets_open_it(simulator, http):
             async with connected(url, f"/ws?ticket={follow_only}"):
                 pass
         assert turn
+
+
+async def test_nesting_without_end_is_an_invalid_handshake(client):
+    await client.socket.send("[" * 100_000)
+    assert (await client.next())["code"] == "invalid_handshake"
+
+
+@pytest.mark.parametrize("name", ["sessionId", "conversationId"])
+async def test_an_id_that_is_none_is_refused_wherever_it_stands(client, relay_url, name):
+    await client.init("hi", **{name: "user@example.com"})
+    assert (await client.next())["message"] == "Schema validation failed"
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        async with connected(relay_url, f"/ws?{name}=user@example.com"):
+            pass
+    assert refused.value.response.status_code == 400
+    assert refused.value.response.headers["x-request-id"]
 
 
 async def test_a_message_that_is_too_long_closes_the_socket(simulator):

@@ -14,7 +14,7 @@ from typing import Final
 from starlette.requests import HTTPConnection
 
 from trunkline.core.errors import AccessDenied, Overloaded
-from trunkline.core.ids import is_client_id, is_turn_id
+from trunkline.core.ids import is_turn_id
 from trunkline.endpoints.settings import KeySettings, ServerSettings
 
 LOCAL: Final = "local"
@@ -27,7 +27,7 @@ _MAC_BYTES: Final = 16
 class Caller:
     """Who asks, and what the credential is good for: everything, or following the one turn `only_turn`.
 
-    `nonce` is that of a ticket which was just used for the first time: `Access.bind` ties it to the turn it started.
+    `nonce` is that of a ticket which was just used for the first time: `Tickets.bind` ties it to the turn it started.
     """
 
     principal: str
@@ -43,18 +43,19 @@ class Keys:
         self._names = None if keys is None else {key.sha256: key.name for key in keys}
         self._header = header.lower()
 
-    @property
-    def everybody(self) -> bool:
-        """True where no key is asked for."""
-        return self._names is None
+    def given(self, connection: HTTPConnection) -> str:
+        """Return the key that a request came with, or nothing."""
+        headers = connection.headers
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return token.strip()
+        return headers.get(self._header) or headers.get("api-key", "")
 
     def principal(self, connection: HTTPConnection) -> str:
         """Return the principal of a request by its headers. Raises `AccessDenied`."""
         if self._names is None:
             return LOCAL
-        headers = connection.headers
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else headers.get(self._header) or headers.get("api-key", "")
+        key = self.given(connection)
         if not key:
             words = f"No credential came; send `Authorization: Bearer KEY` or `{self._header}: KEY`."
             raise AccessDenied(words)
@@ -100,24 +101,29 @@ class Tickets:
             return Caller(principal, bound)
         if now > issued + self._ticket_s:
             raise AccessDenied(f"This ticket has expired; it must be used within {self._ticket_s:g} s.")
-        self._spend(nonce, now)
+        self._spend(nonce, issued + self._ticket_s + 1)
         return Caller(principal, None, nonce)
 
     def bind(self, caller: Caller, turn: str) -> None:
         """Let the ticket that a caller came with follow the turn which it started."""
-        if caller.nonce:
-            self._spent[caller.nonce] = (self._spent[caller.nonce][0], turn)
+        if caller.nonce and caller.nonce in self._spent:
+            self._spent[caller.nonce] = (self._wall() + self._follow_s, turn)
+            self._spent.move_to_end(caller.nonce)
 
-    def _spend(self, nonce: str, now: float) -> None:
-        while self._spent:
-            oldest = next(iter(self._spent))
-            if self._spent[oldest][0] > now:
-                break
-            del self._spent[oldest]
+    def _spend(self, nonce: str, expires: float) -> None:
+        """Remember that a ticket was used, for as long as it could be used again."""
+        now = self._wall()
         if len(self._spent) >= MAX_SPENT:
-            # Forgetting one that has not expired would let it be used again.
-            raise Overloaded("too_many_tickets", "Too many tickets were used; try again later.")
-        self._spent[nonce] = (now + max(self._follow_s, self._ticket_s), "")
+            for old in [old for old, (until, _) in self._spent.items() if until < now]:
+                del self._spent[old]
+        if len(self._spent) >= MAX_SPENT:
+            # One that follows a turn may be let go, once it is too old to start another.
+            latest = now + self._follow_s - self._ticket_s
+            oldest = next((old for old, (until, turn) in self._spent.items() if turn and until < latest), None)
+            if oldest is None:
+                raise Overloaded("too_many_tickets", "Too many tickets were used; try again in a minute.")
+            del self._spent[oldest]
+        self._spent[nonce] = (expires, "")
 
     def _read(self, ticket: str) -> tuple[float, str, str, str]:
         try:
@@ -148,7 +154,7 @@ class Access:
     def caller(self, connection: HTTPConnection) -> Caller:
         """Return who asks, by ticket where the address holds one, else by key. Raises `AccessDenied`."""
         ticket = connection.query_params.get("ticket")
-        if ticket and not _has_key(connection):
+        if ticket and not self.keys.given(connection):
             return self.tickets.redeem(ticket)
         return Caller(self.keys.principal(connection))
 
@@ -160,13 +166,3 @@ class Access:
         if caller.nonce and is_turn_id(turn):
             self.tickets.bind(caller, turn)
         return caller
-
-
-def _has_key(connection: HTTPConnection) -> bool:
-    return "authorization" in connection.headers
-
-
-def conversation_of(connection: HTTPConnection, given: str | None, parameter: str) -> str | None:
-    """Return an id that the message gives, else the one in the address; None where neither is a well-formed id."""
-    value = given or connection.query_params.get(parameter)
-    return value if value and is_client_id(value) else None

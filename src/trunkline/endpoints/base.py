@@ -11,7 +11,6 @@ import msgspec
 from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -26,7 +25,7 @@ from trunkline.core.errors import (
     RequestRefused,
     TrunklineError,
 )
-from trunkline.core.events import Delta, Ended, ToolCall
+from trunkline.core.events import Delta, Ended, ToolCall, Usage
 from trunkline.core.sse import KEEP_ALIVE
 from trunkline.endpoints.access import Access
 from trunkline.endpoints.settings import FallbackTexts, ServerSettings
@@ -36,6 +35,7 @@ from trunkline.stores.base import Form
 from trunkline.telemetry import Telemetry, internal_error
 from trunkline.turns import Turn, Turns
 
+MAX_OFFSET_DIGITS: Final = 18
 LIVE_EXTENSION: Final = "trunkline.live"
 """In the scope's extensions: a `Write` of this connection, good once the response has started."""
 
@@ -131,7 +131,7 @@ class Shape:
 _MEANINGS: Final = {
     400: "the request cannot be understood, or does not fit",
     401: "no credential, or not one that the relay knows",
-    403: "this page's origin may not ask, or the credential is not good for this",
+    403: "pages of this origin may not ask",
     404: "there is no such thing, or it is somebody else's",
     409: "it contradicts what the relay has",
     410: "it was here and is gone",
@@ -145,6 +145,19 @@ _MEANINGS: Final = {
 }
 
 PROBLEM_DETAILS: Final = Shape()
+IDEMPOTENT: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 255},
+            "description": "the same key and request within 24 hours is the same turn",
+        }
+    ]
+}
+"""Describes the header that `start_once` reads, for OpenAPI."""
+
 TicketInAddress = Annotated[
     str | None, Query(max_length=512, description="in place of a key, for browsers; POST /v1/tickets makes one")
 ]
@@ -235,19 +248,31 @@ def shaped(connection: HTTPConnection, error: Exception, shape: Shape) -> Respon
     return shape.response(problem)
 
 
-def start_once(request: Request, principal: str, body: BaseModel, start: Callable[[], Turn]) -> tuple[Turn, bool]:
-    """Start a turn, or find the one that the same `Idempotency-Key` and body made before; True where it was found."""
+async def start_once(request: Request, principal: str, start: Callable[[], Turn]) -> tuple[Turn, bool]:
+    """Start a turn, or find the one that the same `Idempotency-Key` and request made before; True where it was found.
+
+    A turn that failed before it said anything is not found again: whoever asks once more wants an answer.
+    """
     key = request.headers.get("idempotency-key")
-    if key is None:
+    if not key:
         return start(), False
+    told = await _fingerprint(request)
+    # No await from here on: the same request may come twice at once.
     desk = desk_of(request)
-    told = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}\n{body.model_dump_json()}"
-    made = desk.repeats.find(principal, key, told.encode())
+    made = desk.repeats.find(principal, key, told)
     if made is not None:
-        return desk.turns.find(made, principal), True
+        turn = desk.turns.find(made, principal)
+        if not turn.failed_unheard:
+            return turn, True
     turn = start()
-    desk.repeats.keep(principal, key, told.encode(), turn.id)
+    desk.repeats.keep(principal, key, told, turn.id)
     return turn, False
+
+
+async def _fingerprint(request: Request) -> bytes:
+    """Return all that a request says about the turn it asks for."""
+    ids = [request.headers.get(name, "") for name in ("x-conversation-id", "x-session-id")]
+    return msgspec.json.encode([request.scope["path"], str(request.query_params), *ids]) + await request.body()
 
 
 def turn_headers(turn: Turn, *, found: bool = False) -> dict[str, str]:
@@ -340,6 +365,7 @@ class EventStream(FollowResponse):
                     continue
                 body = KEEP_ALIVE
             if body:
+                follower.spoke()
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -348,6 +374,20 @@ def live_lane(scope: Scope, form: Form) -> Lane | None:
     """Return how to write to this connection without a task's turn; None where the server has no such way."""
     write = scope.get("extensions", {}).get(LIVE_EXTENSION)
     return None if write is None else Lane(form, write)
+
+
+def read_offset(text: str, where: str) -> int:
+    """Read an offset that a client gives in a header or an address. Raises `RequestRefused`."""
+    if not text.isascii() or not text.isdigit() or len(text) > MAX_OFFSET_DIGITS:
+        raise RequestRefused("invalid_offset", f"{where}: expected an offset, got {text[:40]!r}.")
+    return int(text)
+
+
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    """Return a usage as the native routes show it."""
+    fields: dict[str, Any] = msgspec.to_builtins(usage)
+    fields.pop("type")
+    return fields
 
 
 async def first_word(follower: Follower, timeout_s: float) -> Ended | None:

@@ -7,25 +7,29 @@ another turn. The id of the last event, the ticket, or the same question a momen
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.types import Scope, Send
 
-from trunkline.core.errors import AccessDenied, RequestRefused
+from trunkline.core.errors import AccessDenied, RequestRefused, TurnForgotten, TurnNotFound
 from trunkline.core.events import Delta, Ended
 from trunkline.core.ids import CLIENT_ID_PATTERN, is_turn_id
 from trunkline.core.request import TurnRequest
 from trunkline.endpoints.access import Caller
 from trunkline.endpoints.base import (
+    IDEMPOTENT,
     PROBLEM_DETAILS,
     STARTS,
     Desk,
     EventStream,
     TicketInAddress,
     desk_of,
+    read_offset,
     route_class,
+    start_once,
     turn_headers,
 )
 from trunkline.endpoints.settings import FallbackTexts
@@ -37,7 +41,6 @@ from trunkline.turns import Turn
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["front end"])
 
 RETRY_MS: Final = 1_000
-MAX_OFFSET_DIGITS: Final = 18
 TIMEOUTS: Final = frozenset(
     {"connect_timeout", "handshake_timeout", "first_token_timeout", "between_tokens_timeout", "turn_timeout"}
 )
@@ -50,6 +53,7 @@ Id = Annotated[str, Query(pattern=CLIENT_ID_PATTERN)]
     "/stream",
     summary="Stream an answer to a browser",
     response_model=None,
+    openapi_extra=IDEMPOTENT,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "`token`*, then `done` or `error`"},
         204: {"description": "the turn has ended and this reader has all of it: an EventSource stops"},
@@ -60,7 +64,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
     request: Request,
     session_id: Id,
     dialog_id: Annotated[str, Query(pattern=CLIENT_ID_PATTERN, description="the conversation")],
-    input: Annotated[str | None, Query(min_length=1, max_length=16_384)] = None,  # noqa: A002 - its name on the wire
+    input: Annotated[str | None, Query(min_length=1, max_length=4_096)] = None,  # noqa: A002 - its name on the wire
     upstream: Annotated[str | None, Query(max_length=128)] = None,
     language: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9-]{1,35}$", description="of fallback texts")] = None,
     last_event_id: Annotated[str | None, Header(max_length=64, description="`turn.offset`")] = None,
@@ -74,6 +78,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
     caller = desk.access.caller(request)
     question = Question(caller.principal, session_id, dialog_id, input or "", upstream or "")
     turn, after = _meant(desk, caller, question, last_event_id)
+    found = turn is not None
     if turn is None:
         asked = TurnRequest(
             upstream=upstream,
@@ -83,10 +88,12 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
             dialog_id=dialog_id,
             language=language,
         )
-        turn = desk.turns.start(asked, caller.principal, "front_end")
+        turn, found = await start_once(
+            request, caller.principal, lambda: desk.turns.start(asked, caller.principal, "front_end")
+        )
         desk.repeats.asked(question, turn.id)
-        desk.access.tickets.bind(caller, turn.id)
-    elif turn.log.ended and after == turn.log.tail:
+    desk.access.tickets.bind(caller, turn.id)
+    if found and turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
     return _Stream(desk, question, turn, after)
 
@@ -95,22 +102,23 @@ def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | 
     """Return the turn that a request goes on with and from where; None where it asks for a new one."""
     if last_event_id:
         turn_id, _, offset = last_event_id.partition(".")
-        if not is_turn_id(turn_id) or not offset.isascii() or not offset.isdigit() or len(offset) > MAX_OFFSET_DIGITS:
-            detail = f"Last-Event-ID: expected turn.offset, got {last_event_id!r}."
-            raise RequestRefused("invalid_offset", detail)
+        if not is_turn_id(turn_id):
+            raise RequestRefused("invalid_offset", f"Last-Event-ID: expected turn.offset, got {last_event_id!r}.")
+        after = read_offset(offset, "Last-Event-ID")
         if caller.only_turn not in (None, turn_id):
             raise AccessDenied("This ticket is for another turn.")
         turn = desk.turns.find(turn_id, caller.principal)
-        turn.check_offset(int(offset))
-        desk.access.tickets.bind(caller, turn_id)
-        return turn, int(offset)
+        turn.check_offset(after)
+        return turn, after
     if caller.only_turn is not None:
         return desk.turns.find(caller.only_turn, caller.principal), 0
     asked = desk.repeats.unanswered(question)
     if asked is None:
         return None, 0
-    turn = desk.turns.find(asked, caller.principal)
-    return (None if turn.is_read else turn), 0
+    with suppress(TurnForgotten, TurnNotFound):
+        turn = desk.turns.find(asked, caller.principal)
+        return (None if turn.is_read else turn), 0
+    return None, 0
 
 
 class _Stream(EventStream):

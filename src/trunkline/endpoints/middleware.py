@@ -26,6 +26,9 @@ access = logging.getLogger("trunkline.access")
 _OPEN_TO_ALL: Final = frozenset({"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"})
 
 
+_PORTS: Final = {"http": 80, "https": 443}
+
+
 class Gate:
     """ASGI middleware. `X-Request-Id` is taken over where it is well formed, made where not, and returned.
 
@@ -45,7 +48,8 @@ class Gate:
         self._app = app
         self._max_body_bytes = settings.max_body_bytes
         self._max_websockets = settings.max_websockets
-        self._allowed_origins = frozenset(settings.allowed_origins)
+        self._every_origin = "*" in settings.allowed_origins
+        self._allowed_origins = frozenset(_origin(origin) for origin in settings.allowed_origins)
         self._loopback_only = loopback_only
         self._telemetry = telemetry
         self._shape_of = shape_of
@@ -73,13 +77,15 @@ class Gate:
             await send(message)
 
         try:
+            declared = headers.get("content-length", "0")
             refused = self._refused(scope, headers)
+            if refused is None and declared.isdigit() and int(declared) > self._max_body_bytes:
+                refused = self._too_large()
             if refused is not None:
                 answer = shaped(HTTPConnection(scope), refused, self._shape_of(scope["path"]))
                 await answer(scope, nothing_more, send_with_id)
             else:
-                bounded = self._bounded(receive, headers.get("content-length", "0"))
-                await self._app(scope, bounded, send_with_id)
+                await self._app(scope, self._bounded(receive), send_with_id)
         finally:
             self._told(scope, request_id, scope["method"], status)
 
@@ -90,11 +96,9 @@ class Gate:
 
         async def send_noted(message: Message) -> None:
             nonlocal status
-            if message["type"] == "websocket.accept":
-                status = 101
+            if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
+                status = message.get("status", 101)
                 MutableHeaders(scope=message)["x-request-id"] = request_id
-            elif message["type"] == "websocket.http.response.start":
-                status = message["status"]
             elif message["type"] == "websocket.close" and not status:
                 status = 403
             await send(message)
@@ -119,26 +123,23 @@ class Gate:
         if self._loopback_only and not _is_loopback(host):
             detail = f"With --insecure the relay answers to loopback names only; this request was for {host[:100]!r}."
             return OriginRefused("host_not_allowed", detail)
-        origin = headers.get("origin")
-        if origin is None:
-            foreign = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
-        else:
-            foreign = urlsplit(origin).netloc.lower() != host.lower()
-        if not foreign or scope["path"] in _OPEN_TO_ALL or "*" in self._allowed_origins:
+        given = headers.get("origin")
+        if scope["path"] in _OPEN_TO_ALL or self._every_origin:
             return None
-        if origin is None or origin not in self._allowed_origins:
-            detail = (
-                f"Pages of {(origin or 'another site')[:100]!r} may not ask; server.allowed_origins can let them in."
-            )
-            return OriginRefused("origin_not_allowed", detail)
-        return None
+        if given is None:
+            if headers.get("sec-fetch-site") not in {"cross-site", "same-site"}:
+                return None
+        else:
+            origin = _origin(given)
+            if origin is not None and (origin in self._allowed_origins or _is_at(origin, host)):
+                return None
+        page = (given or "another site")[:100]
+        detail = f"Pages of {page!r} may not ask; server.allowed_origins can let them in."
+        return OriginRefused("origin_not_allowed", detail)
 
-    def _bounded(self, receive: Receive, declared: str) -> Receive:
-        """Refuse a body that says it is too long before it is read, and one that turns out to be as soon as it is.
-
-        Raised where the body is read, so that the endpoint answers in its own shape.
-        """
-        size = int(declared) if declared.isdigit() and int(declared) > self._max_body_bytes else 0
+    def _bounded(self, receive: Receive) -> Receive:
+        """Refuse a body that turns out to be too long; raised where it is read, so that the endpoint answers."""
+        size = 0
 
         async def bounded() -> Message:
             nonlocal size
@@ -168,8 +169,32 @@ def _request_id(headers: Headers) -> str:
     return given if is_client_id(given) else "req_" + secrets.token_hex(12)
 
 
+_Origin = tuple[str, str, int | None]
+
+
+def _origin(text: str) -> _Origin | None:
+    """Return scheme, name and port of an origin (RFC 6454 section 4); None for `null` and what is none."""
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port or _PORTS.get(parts.scheme)
+
+
+def _is_at(origin: _Origin, host: str) -> bool:
+    """Tell whether a page comes from the name that a request asks for; a proxy may add or leave out a usual port."""
+    asked = _origin(f"{origin[0]}://{host}")
+    return asked == origin
+
+
 def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

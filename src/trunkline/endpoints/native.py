@@ -12,24 +12,27 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocketDisconnect
 
-from trunkline.core.errors import RequestRefused, TrunklineError
+from trunkline.core.errors import TrunklineError
 from trunkline.core.events import event_name
 from trunkline.core.ids import CLIENT_ID_PATTERN
 from trunkline.core.record import TurnRecord
 from trunkline.core.request import TurnRequest
 from trunkline.core.sse import encode
 from trunkline.endpoints.base import (
+    IDEMPOTENT,
     PROBLEM_DETAILS,
     STARTS,
     Decision,
     EventStream,
     TicketInAddress,
     desk_of,
+    read_offset,
     route_class,
     shaped,
     start_once,
     stream_error,
     turn_headers,
+    usage_fields,
 )
 from trunkline.endpoints.sockets import SERVICE_RESTART, framed, send_turn
 from trunkline.log import ReaderGone
@@ -39,7 +42,6 @@ from trunkline.turns import Turn
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["turns"])
 
 MAX_OFFSET: Final = 2**63 - 1
-MAX_OFFSET_DIGITS: Final = 18
 MAX_CLIENT_MESSAGE_CHARS: Final = 4_096
 TurnId = Annotated[str, Path(description="`turn_` and 32 hex digits", max_length=64)]
 
@@ -89,6 +91,7 @@ async def ticket(request: Request) -> dict[str, Any]:
     status_code=201,
     summary="Create a turn",
     response_model=None,
+    openapi_extra=IDEMPOTENT,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "with `?stream=true`: the turn's events"},
         201: {"content": {"application/json": {}}, "description": "the turn, and where to read it"},
@@ -103,7 +106,7 @@ async def create(
     """Start a turn. It runs whether anybody reads it or not; the links say where to read it."""
     desk = desk_of(request)
     principal = desk.access.principal(request)
-    turn, found = start_once(request, principal, body, lambda: desk.turns.start(body, principal, "native"))
+    turn, found = await start_once(request, principal, lambda: desk.turns.start(body, principal, "native"))
     headers = turn_headers(turn, found=found)
     if stream:
         return _stream(request, turn, 0, headers, decide_errors=True)
@@ -172,7 +175,7 @@ async def forget(turn_id: TurnId, request: Request) -> None:
     responses={
         200: {"content": {"text/event-stream": {}}},
         204: {"description": "ended, and read to the end"},
-        **PROBLEM_DETAILS.answers(404, 409, 410),
+        **PROBLEM_DETAILS.answers(404, 409, 410, 503),
     },
 )
 async def follow(
@@ -189,7 +192,7 @@ async def follow(
     desk = desk_of(request)
     turn = desk.turns.find(turn_id, desk.access.follower(request, turn_id).principal)
     if last_event_id:
-        after = _offset(last_event_id, "Last-Event-ID")
+        after = read_offset(last_event_id, "Last-Event-ID")
     turn.check_offset(after)
     if turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
@@ -203,7 +206,7 @@ async def follow_ws(socket: WebSocket, turn_id: str) -> None:
         desk = desk_of(socket)
         caller = desk.access.follower(socket, turn_id)
         turn = desk.turns.find(turn_id, caller.principal)
-        follower = turn.follow(_offset(socket.query_params.get("after", "0"), "after"))
+        follower = turn.follow(read_offset(socket.query_params.get("after", "0"), "after"))
     except TrunklineError as error:
         await socket.send_denial_response(shaped(socket, error, PROBLEM_DETAILS))
         return
@@ -234,7 +237,7 @@ async def _listen(socket: WebSocket, turn: Turn, *, may_cancel: bool) -> None:
             if not may_cancel:
                 raise msgspec.ValidationError("this ticket is only good for following the turn")
             asked = _decode_client(text.encode())
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             detail = f'Expected {{"type":"cancel"}}: {error}.'
             answer = {"type": "error", "message": detail, "code": "invalid_request"}
             await socket.send_text(msgspec.json.encode(answer).decode())
@@ -252,12 +255,6 @@ _decode_client = msgspec.json.Decoder(_ClientCancel).decode
 def _find(request: Request, turn_id: str) -> Turn:
     desk = desk_of(request)
     return desk.turns.find(turn_id, desk.access.principal(request))
-
-
-def _offset(text: str, where: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > MAX_OFFSET_DIGITS:
-        raise RequestRefused("invalid_offset", f"{where}: expected an offset, got {text[:40]!r}.")
-    return int(text)
 
 
 def _stream(request: Request, turn: Turn, after: int, headers: dict[str, str], *, decide_errors: bool) -> EventStream:
@@ -281,7 +278,7 @@ def _show(record: TurnRecord, *, with_text: bool = True) -> dict[str, Any]:
         "state": "ended" if ended else "open",
         "outcome": ended.outcome if ended else None,
         "reason": ended.reason if ended else None,
-        "usage": msgspec.to_builtins(record.usage) if record.usage else None,
+        "usage": usage_fields(record.usage) if record.usage else None,
         "tail": record.tail,
         "created_at": started.created_at,
         "ended_at": _iso(record.ended_ms),

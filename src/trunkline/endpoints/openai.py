@@ -16,10 +16,11 @@ from starlette.types import Scope, Send
 
 from trunkline.core.errors import REASONS, Fault, RequestRefused
 from trunkline.core.events import Delta, Ended, Started, ToolCall
-from trunkline.core.ids import is_client_id
+from trunkline.core.ids import CLIENT_ID_PATTERN, is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
 from trunkline.core.request import LastReaderPolicy, Message, Stop, TurnRequest
 from trunkline.endpoints.base import (
+    IDEMPOTENT,
     STARTS,
     Decision,
     EventStream,
@@ -115,7 +116,29 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.post("/v1/chat/completions", summary="Create a chat completion", response_model=None, responses=_ANSWERS)
+_ID_SCHEMA: Final = {"type": "string", "pattern": CLIENT_ID_PATTERN}
+_ID_HEADERS: Final = {
+    "X-Conversation-Id": "the conversation, else `metadata.conversation_id`",
+    "X-Session-Id": "the session, else `metadata.session_id`, else `user`",
+}
+_HEADERS: Final = {
+    "parameters": [
+        *IDEMPOTENT["parameters"],
+        *(
+            {"name": name, "in": "header", "required": False, "description": meaning, "schema": _ID_SCHEMA}
+            for name, meaning in _ID_HEADERS.items()
+        ),
+    ]
+}
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Create a chat completion",
+    response_model=None,
+    responses=_ANSWERS,
+    openapi_extra=_HEADERS,
+)
 async def create(body: ChatCompletionRequest, request: Request) -> Response:
     """Start a turn and answer it as OpenAI would, streamed where `stream` is true.
 
@@ -124,7 +147,7 @@ async def create(body: ChatCompletionRequest, request: Request) -> Response:
     if not body.model:
         desk_of(request).access.principal(request)
         raise RequestRefused("model_required", "`model` is required: the name of an upstream.")
-    return _answer(body, request, body.model)
+    return await _answer(body, request, body.model)
 
 
 @router.post(
@@ -132,6 +155,7 @@ async def create(body: ChatCompletionRequest, request: Request) -> Response:
     summary="Create a chat completion, Azure's form",
     response_model=None,
     responses=_ANSWERS,
+    openapi_extra=_HEADERS,
 )
 async def create_azure(
     deployment: Annotated[str, Path(max_length=256, description="an upstream")],
@@ -140,19 +164,19 @@ async def create_azure(
     api_version: Annotated[str | None, Query(alias="api-version", max_length=32, description="any")] = None,  # noqa: ARG001 - documented
 ) -> Response:
     """Do the same for clients of Azure OpenAI: the deployment is the upstream, whatever `model` says."""
-    return _answer(body, request, deployment)
+    return await _answer(body, request, deployment)
 
 
-def _answer(body: ChatCompletionRequest, request: Request, model_name: str) -> Response:
+async def _answer(body: ChatCompletionRequest, request: Request, model_name: str) -> Response:
     desk = desk_of(request)
     principal = desk.access.principal(request)
     # Only a client that can ask for the same turn again is waited for.
-    policy: LastReaderPolicy = "cancel_after" if "idempotency-key" in request.headers else "cancel"
+    policy: LastReaderPolicy = "cancel_after" if request.headers.get("idempotency-key") else "cancel"
 
     def start() -> Turn:
         return desk.turns.start(_turn_request(body, request, model_name), principal, "openai", policy=policy)
 
-    turn, found = start_once(request, principal, body, start)
+    turn, found = await start_once(request, principal, start)
     headers = turn_headers(turn, found=found)
     if not body.stream:
         return WholeCompletion(turn, headers)

@@ -1,12 +1,14 @@
 """`WS /ws`: the WebSocket proxy protocol that integrations bring along, with `cancel` and `resume` added to it.
 
 The client sends `init` and gets `handshake_ack`, `chunk`*, and exactly one of `complete`, `blocked` and `error`;
-then it may send another. Frames of a turn carry its `turnId`, and each chunk the `id` from which to resume.
+then it may send another. The first and the last frame of a turn carry its `turnId`, and each chunk the `id` from which
+to resume; an `error` without a `turnId` is about what the client said and ends nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -17,10 +19,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from trunkline.core.errors import REASONS, AccessDenied, RequestRefused, TrunklineError
 from trunkline.core.events import Delta, Ended, Guarded, ToolCall
+from trunkline.core.ids import is_client_id
 from trunkline.core.record import TurnRecord, fold
-from trunkline.core.request import LastReaderPolicy, Message, TurnRequest
-from trunkline.endpoints.access import Caller, conversation_of
-from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped
+from trunkline.core.request import ClientId, LastReaderPolicy, Message, TurnRequest
+from trunkline.endpoints.access import Caller
+from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
 from trunkline.endpoints.sockets import SERVICE_RESTART, Messages, framed, send_turn
 from trunkline.log import Follower, ReaderGone
@@ -47,8 +50,8 @@ class Payload(BaseModel):
     messages: tuple[Message, ...] = Field(min_length=1, max_length=2_000)
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
-    sessionId: str | None = None  # noqa: N815
-    conversationId: str | None = None  # noqa: N815
+    sessionId: ClientId | None = None  # noqa: N815
+    conversationId: ClientId | None = None  # noqa: N815
     on_last_reader_gone: LastReaderPolicy | None = None
     cancel_after_s: float = Field(default=30, ge=0, le=3_600)
 
@@ -87,7 +90,7 @@ def read(text: str) -> Init | Resume | Cancel:
     """Read one message of a client. Raises `RequestRefused` in the words that clients of this protocol match on."""
     try:
         given = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         given = None
     kind = given.get("type") if isinstance(given, dict) else None
     model = _KINDS.get(kind) if isinstance(kind, str) else None
@@ -119,6 +122,9 @@ async def serve(socket: WebSocket) -> None:
         caller = desk.access.caller(socket)
         if caller.only_turn is not None:
             raise AccessDenied("This ticket is only good for following its turn.")
+        for name in ("sessionId", "conversationId"):
+            if (given := socket.query_params.get(name)) and not is_client_id(given):
+                raise RequestRefused("invalid_request", f"{name}: expected 1 to 128 of A-Z a-z 0-9 . _ : -")
     except TrunklineError as error:
         await socket.send_denial_response(shaped(socket, error, PROBLEM_DETAILS))
         return
@@ -146,6 +152,7 @@ class _Talk:
         self._turn: Turn | None = None
         self._follower: Follower | None = None
         self._sending: asyncio.Future[None] | None = None
+        self._last_turn = ""
 
     async def hear(self, text: str) -> None:
         """Take one message; what cannot be done is answered with an `error`, and the socket stays open."""
@@ -153,8 +160,6 @@ class _Talk:
             asked = read(text)
             if isinstance(asked, Cancel):
                 self._cancel(asked)
-            elif self._turn is not None:
-                raise RequestRefused("turn_open", "A turn is open on this socket; wait for its end, or cancel it.")
             elif isinstance(asked, Init):
                 await self._init(asked.payload)
             else:
@@ -163,6 +168,11 @@ class _Talk:
             await self._say({"type": "error", "message": error.detail, "code": error.code, "detail": error.said})
         except TrunklineError as error:
             await self._say({"type": "error", "message": error.detail, "code": error.code})
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing else stands between a fault and the client
+            self._desk.telemetry.tell(internal_error("websocket_proxy", error))
+            await self._socket.close(1011)
 
     async def close(self) -> None:
         """The client is gone, or will be: stop sending; what becomes of an open turn is its policy's business."""
@@ -171,27 +181,37 @@ class _Talk:
         if self._sending is not None:
             await asyncio.wait([self._sending])
 
+    def _check_free(self) -> None:
+        if self._turn is not None:
+            raise RequestRefused("turn_open", "A turn is open on this socket; wait for its end, or cancel it.")
+
     async def _init(self, payload: Payload) -> None:
-        socket = self._socket
+        self._check_free()
+        in_address = self._socket.query_params
         request = TurnRequest(
             model=payload.modelId,
             messages=payload.messages,
             temperature=payload.temperature,
             max_tokens=payload.max_tokens,
-            session_id=conversation_of(socket, payload.sessionId, "sessionId"),
-            conversation_id=conversation_of(socket, payload.conversationId, "conversationId"),
+            session_id=payload.sessionId or in_address.get("sessionId") or None,
+            conversation_id=payload.conversationId or in_address.get("conversationId") or None,
             on_last_reader_gone=payload.on_last_reader_gone,
             cancel_after_s=payload.cancel_after_s,
         )
         turn = self._desk.turns.start(request, self._caller.principal, "websocket_proxy")
-        tokens = count_prompt(payload.messages)
-        await self._send(turn, 0, payload.modelId or turn.started.upstream, tokens)
+        await self._send(turn, 0, count_prompt(payload.messages))
 
     async def _resume(self, asked: Resume) -> None:
+        self._check_free()
         turn = self._desk.turns.find(asked.turnId, self._caller.principal)
-        await self._send(turn, asked.after, turn.started.upstream, turn.started.prompt_tokens)
+        after = asked.after
+        if turn.log.ended and after == turn.log.tail:
+            after -= 1  # It has all chunks; the last frame has no id, and may be what it lost.
+        await self._send(turn, after, turn.started.prompt_tokens)
 
-    async def _send(self, turn: Turn, after: int, model_id: str, tokens: int) -> None:
+    async def _send(self, turn: Turn, after: int, tokens: int) -> None:
+        model_id = turn.started.upstream
+        self._last_turn = turn.id
         follower = turn.follow(after)
         self._turn, self._follower = turn, follower
         try:
@@ -212,14 +232,16 @@ class _Talk:
             pass
         except Exception as error:  # noqa: BLE001 - the client must not wait for frames that will not come
             self._desk.telemetry.tell(internal_error("websocket_proxy", error))
-            await self._socket.close(1011)
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await self._socket.close(1011)
         finally:
             self._turn = self._follower = None
 
     def _cancel(self, asked: Cancel) -> None:
-        if self._turn is None or asked.turnId not in (None, self._turn.id):
-            raise RequestRefused("no_open_turn", "There is no such open turn on this socket.")
-        self._turn.cancel(asked.heard_upto)
+        if asked.turnId not in (None, self._last_turn):
+            raise RequestRefused("no_open_turn", f"Turn {asked.turnId!r} is not open on this socket.")
+        if self._turn is not None:  # Otherwise it crossed the turn's end on the way.
+            self._turn.cancel(asked.heard_upto)
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._socket.send_text(_json(message).decode())
@@ -282,5 +304,5 @@ def _audit(record: TurnRecord, ended: Ended, model_id: str, tokens: int, turn: T
         "safetyPassed": ended.outcome != "blocked",
     }
     if ended.usage is not None:
-        audit["usage"] = msgspec.to_builtins(ended.usage)
+        audit["usage"] = usage_fields(ended.usage)
     return audit
