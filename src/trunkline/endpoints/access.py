@@ -27,12 +27,14 @@ _MAC_BYTES: Final = 16
 class Caller:
     """Who asks, and what the credential is good for: everything, or following the one turn `only_turn`.
 
-    `nonce` is that of a ticket which was just used for the first time: `Tickets.bind` ties it to the turn it started.
+    `nonce` is that of a ticket which was just used for the first time: `Tickets.bind` ties it to the turn it started,
+    and to what it asked then: `about`.
     """
 
     principal: str
     only_turn: str | None = None
     nonce: str = ""
+    about: bytes = b""
 
 
 class Keys:
@@ -79,7 +81,7 @@ class Tickets:
         self._follow_s = settings.follow_s
         self._wall = wall
         self._key = key or secrets.token_bytes(32)
-        self._spent: OrderedDict[str, tuple[float, str]] = OrderedDict()  # by nonce: until when, for which turn
+        self._spent: OrderedDict[str, tuple[float, str, bytes]] = OrderedDict()  # by nonce: until when, turn, about
 
     def issue(self, principal: str, turn: str = "") -> str:
         """Make a ticket for a principal, for one turn of theirs where `turn` is given."""
@@ -95,35 +97,35 @@ class Tickets:
                 raise AccessDenied("This ticket has expired.")
             return Caller(principal, turn)
         if nonce in self._spent:
-            until, bound = self._spent[nonce]
+            until, bound, about = self._spent[nonce]
             if not bound or now > until:
                 raise AccessDenied("This ticket was used; each is good for one turn or one WebSocket.")
-            return Caller(principal, bound)
+            return Caller(principal, bound, about=about)
         if now > issued + self._ticket_s:
             raise AccessDenied(f"This ticket has expired; it must be used within {self._ticket_s:g} s.")
         self._spend(nonce, issued + self._ticket_s + 1)
         return Caller(principal, None, nonce)
 
-    def bind(self, caller: Caller, turn: str) -> None:
+    def bind(self, caller: Caller, turn: str, about: bytes = b"") -> None:
         """Let the ticket that a caller came with follow the turn which it started."""
         if caller.nonce and caller.nonce in self._spent:
-            self._spent[caller.nonce] = (self._wall() + self._follow_s, turn)
+            self._spent[caller.nonce] = (self._wall() + self._follow_s, turn, about)
             self._spent.move_to_end(caller.nonce)
 
     def _spend(self, nonce: str, expires: float) -> None:
         """Remember that a ticket was used, for as long as it could be used again."""
         now = self._wall()
         if len(self._spent) >= MAX_SPENT:
-            for old in [old for old, (until, _) in self._spent.items() if until < now]:
+            for old in [old for old, (until, *_) in self._spent.items() if until < now]:
                 del self._spent[old]
         if len(self._spent) >= MAX_SPENT:
             # One that follows a turn may be let go, once it is too old to start another.
             latest = now + self._follow_s - self._ticket_s
-            oldest = next((old for old, (until, turn) in self._spent.items() if turn and until < latest), None)
+            oldest = next((old for old, (until, turn, _) in self._spent.items() if turn and until < latest), None)
             if oldest is None:
                 raise Overloaded("too_many_tickets", "Too many tickets were used; try again in a minute.")
             del self._spent[oldest]
-        self._spent[nonce] = (expires, "")
+        self._spent[nonce] = (expires, "", b"")
 
     def _read(self, ticket: str) -> tuple[float, str, str, str]:
         try:

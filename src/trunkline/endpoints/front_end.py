@@ -92,7 +92,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
             request, caller.principal, lambda: desk.turns.start(asked, caller.principal, "front_end")
         )
         desk.repeats.asked(question, turn.id)
-    desk.access.tickets.bind(caller, turn.id)
+    desk.access.tickets.bind(caller, turn.id, question.digest())
     if found and turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
     return _Stream(desk, question, turn, after)
@@ -111,13 +111,17 @@ def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | 
         turn.check_offset(after)
         return turn, after
     if caller.only_turn is not None:
+        if caller.about not in (b"", question.digest()):
+            raise AccessDenied("This ticket was used for another question; a new one needs a new ticket.")
         return desk.turns.find(caller.only_turn, caller.principal), 0
     asked = desk.repeats.unanswered(question)
     if asked is None:
         return None, 0
     with suppress(TurnForgotten, TurnNotFound):
         turn = desk.turns.find(asked, caller.principal)
-        return (None if turn.is_read else turn), 0
+        if not turn.is_read:
+            desk.repeats.asked(question, asked)  # It may be cut off as early once more.
+            return turn, 0
     return None, 0
 
 
@@ -132,9 +136,10 @@ class _Stream(EventStream):
         self._question = question
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
-        """Stream until the turn has ended; from then on the same question is a new one."""
+        """Stream until the turn has ended; then a dialog whose platform holds the prompt asks a new question."""
         await super().serve(follower, scope, send)
-        self._repeats.answered(self._question, self.turn.id)
+        if not self._question.input:
+            self._repeats.answered(self._question, self.turn.id)
 
 
 # The form
