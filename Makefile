@@ -56,11 +56,13 @@ $(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.base requirements/dev.txt tests/oidc/package-lock.json
+$(VENV)/.dev: $(VENV)/.base requirements/dev.txt tests/oidc/package-lock.json tests/readers/package-lock.json
 	@echo "Installing what tests and checks need (once) ..."
 	@$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@if command -v npm >/dev/null; then npm ci --prefix tests/oidc --no-audit --no-fund --ignore-scripts --silent; \
 		else echo "npm is missing: the tests against a real OAuth server will be left out"; fi
+	@if command -v npm >/dev/null; then npm ci --prefix tests/readers --no-audit --no-fund --ignore-scripts --silent; \
+		else echo "npm is missing: the tests with readers of npm's will be left out"; fi
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.base requirements/local.txt
