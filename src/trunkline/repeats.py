@@ -12,7 +12,7 @@ from trunkline.core.errors import RequestRefused
 
 IDEMPOTENCY_S: Final = 24 * 3_600
 MAX_KEYS: Final = 100_000  # bounds the memory of keys; the oldest are forgotten first
-JOIN_S: Final = 5.0
+JOIN_S: Final = 10.0  # Firefox waits for 5 s before it comes back
 MAX_QUESTIONS: Final = 10_000  # bounds the memory of questions of a moment ago, likewise
 MAX_KEY_CHARS: Final = 255
 

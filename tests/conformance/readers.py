@@ -164,6 +164,9 @@ def front_end_events(body: str) -> list[tuple[str, str, str]]:
         if data:
             fields = {name: value.removeprefix(" ") for name, value in lines}
             assert lines[-1][0] == "id", "the id line comes last"
+            if fields["event"] == "turn":
+                assert fields["id"].startswith(f"{data[0]}.")
+                continue
             found.append((fields["event"], "\n".join(data), fields["id"]))
     return found
 
@@ -174,7 +177,7 @@ async def front_end(url: str, prompt: str) -> Seen:
         response = await http.get(f"{url}/stream", params=query)
         assert response.status_code == 200
         assert response.headers["cache-control"].startswith("no-cache")
-        assert response.text.startswith("retry: 1000\nid: turn_")
+        assert response.text.startswith("retry: 1000\nevent: turn\ndata: turn_")
         shown = (await http.get(f"{url}/v1/turns/{response.headers['x-turn-id']}")).json()
     *tokens, (kind, words, _) = front_end_events(response.text)
     assert {token[0] for token in tokens} <= {"token"}

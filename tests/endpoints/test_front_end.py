@@ -41,7 +41,7 @@ async def test_an_answer_streams_and_ends_with_all_of_it(http, simulator, relay_
     response = await http.get(f"{relay_url}/stream", params=query(input="sim:text=order", upstream="support"))
     turn = response.headers["x-turn-id"]
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.text.startswith(f"retry: 1000\nid: {turn}.0\n\n")
+    assert response.text.startswith(f"retry: 1000\nevent: turn\ndata: {turn}\nid: {turn}.0\n\n")
     *tokens, (kind, whole, last_id) = front_end_events(response.text)
     sent = (await simulator.ended(1))[-1]["text"]
     assert (kind, whole, "".join(text for _, text, _ in tokens)) == ("done", sent, sent)

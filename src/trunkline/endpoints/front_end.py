@@ -55,7 +55,7 @@ Id = Annotated[str, Query(pattern=CLIENT_ID_PATTERN)]
     response_model=None,
     openapi_extra=IDEMPOTENT,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "`token`*, then `done` or `error`"},
+        200: {"content": {"text/event-stream": {}}, "description": "`turn`, `token`*, then `done` or `error`"},
         204: {"description": "the turn has ended and this reader has all of it: an EventSource stops"},
         **PROBLEM_DETAILS.answers(*STARTS),
     },
@@ -72,7 +72,8 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
 ) -> Response:
     """Start a turn, or go on with the one that this EventSource was reading.
 
-    A `token` holds a piece of the answer, `done` all of it, `error` a text for the customer in place of an answer.
+    The first event, `turn`, names the turn, so that a reader that is cut off knows which one it was. A `token` holds a
+    piece of the answer, `done` all of it, `error` a text for the customer in place of an answer.
     """
     desk = desk_of(request)
     caller = desk.access.caller(request)
@@ -126,10 +127,11 @@ def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | 
 
 
 class _Stream(EventStream):
-    """The events of `/stream`. They begin with an id, so that a reader that is cut off knows its turn at once."""
+    """The events of `/stream`. The first says which turn it is: some clients take no id from an event without data."""
 
     def __init__(self, desk: Desk, question: Question, turn: Turn, after: int) -> None:
-        first = b"retry: %d\nid: %b.%d\n\n" % (RETRY_MS, turn.id.encode(), after)
+        name = turn.id.encode()
+        first = b"retry: %d\nevent: turn\ndata: %b\nid: %b.%d\n\n" % (RETRY_MS, name, name, after)
         form = form_of(_texts(desk.fallback_texts, turn.started.language))
         super().__init__(turn, after, form, headers=turn_headers(turn), first=first)
         self._repeats = desk.repeats
