@@ -52,7 +52,11 @@ class ToolCall(Event, frozen=True, tag="tool_call"):
 
 
 class Guarded(Event, frozen=True, tag="guarded"):
-    """A guard acted. `start` and `end` count characters of its input, `offset` and `length` of its output."""
+    """A guard acted. `start` and `end` count characters of its input, `offset` and `length` of its output.
+
+    `kind` is `term` where a term of a list was found, else `data`. `digest` is the same for the same value of one
+    conversation, and says nothing without that conversation's key.
+    """
 
     rule: str
     action: str
@@ -61,6 +65,7 @@ class Guarded(Event, frozen=True, tag="guarded"):
     offset: int
     length: int
     digest: str = ""
+    kind: Literal["data", "term"] = "data"
 
 
 class Usage(Event, frozen=True, tag="usage"):

@@ -16,8 +16,9 @@ class Stage(Protocol):
     found: list[Guarded]
     """What the stage reports; the chain takes it out after each call."""
 
-    blocked: bool
-    """True once a blocking rule matched; the stage then releases nothing more."""
+    @property
+    def blocked(self) -> bool:
+        """True once a blocking rule matched; the stage then releases nothing more."""
 
     @property
     def held(self) -> int:
