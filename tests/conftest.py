@@ -25,6 +25,7 @@ def settings_for(base_url: str, *, timeouts: Mapping[str, float] = PATIENCE, **m
         "preset": "openai",
         "base_url": base_url,
         "model": "sim-model",
+        "guards": "none",
         "timeouts": dict(timeouts),
         "attempts": 1,
     }

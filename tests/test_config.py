@@ -63,7 +63,13 @@ def test_a_short_file_has_sensible_defaults(write: Write):
     assert settings.upstreams["support"].model == "gpt-4o"
     assert settings.upstreams["support"].timeouts.turn_s == 120
     assert settings.sole_upstream == "support"
-    assert warnings == ["upstreams.support: no guard screens its answers"]
+    assert settings.upstreams["support"].guards == "contact-centre"
+    assert warnings == []
+
+
+def test_an_upstream_without_a_guard_is_warned_of(write: Write):
+    _, warnings = load(write(TOML + 'guards = "none"\n'), env={})
+    assert warnings == ['upstreams.support: guards = "none": nothing screens its answers']
 
 
 def test_the_file_is_the_one_named_else_the_environments_else_the_one_here(write: Write, tmp_path: Path):
@@ -245,7 +251,7 @@ def test_with_no_file_the_presets_come_from_the_environment(write: Write, monkey
     assert (str(openai.base_url), openai.model) == ("https://api.openai.com/v1", "gpt-4o-mini")
     assert openai.api_key is not None
     assert openai.api_key.get_secret_value() == KEY
-    assert warnings == ["upstreams.openai: no guard screens its answers"]
+    assert warnings == []
 
 
 def test_with_no_file_a_base_url_is_enough(write: Write):
@@ -343,3 +349,61 @@ def test_no_secret_is_in_what_settings_print(monkeypatch: pytest.MonkeyPatch):
     ):
         settings: Settings = parse(upstream(**fields))
         assert KEY not in f"{settings}{settings!r}{settings.model_dump()}{settings.model_dump_json()}", fields
+
+
+# Guards
+
+
+GUARDED = TOML + 'guards = "strict"\n'
+
+
+def faults_of(write: Write, text: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as refused:
+        load(write(text), env={})
+    return {fault.pointer: fault.detail for fault in refused.value.faults}
+
+
+def test_a_guard_is_a_profile_and_what_is_different_from_it(write: Write, tmp_path: Path):
+    terms = tmp_path / "never-say.txt"
+    terms.write_text("# ours\nAcme Corp\n\nRoadrunner\n")
+    text = f"""{GUARDED}
+[guards.strict]
+profile = "redact"
+markdown = "keep"
+terms_file = "{terms}"
+actions = {{ email = "pseudonym", phone = "off" }}
+allow = ["0800 123 456"]
+[[guards.strict.rules]]
+name = "account"
+pattern = 'AC-\\d{{8}}'
+action = "partial"
+validator = "luhn"
+"""
+    settings, _ = load(write(text), env={})
+    guard = settings.guard("strict")
+    assert guard is not None
+    assert guard.actions == {"email": "pseudonym", "phone": "off"}
+    assert set(settings.make_guards()) == {"strict"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "pointer", "words"),
+    [
+        ('guards = "contact-center"', "upstreams.support.guards", 'Did you mean "contact-centre"?'),
+        ('guards = "strict"\n[guards.strict]\nprofile = "block-all"', "guards.strict.profile", "Known: contact-centre"),
+        ("[guards.none]", "guards.none", "the name of a ready profile"),
+        ('[guards.g]\nactions = {emial = "mask"}', "guards.g.actions", 'Did you mean "email"?'),
+        ('[guards.g]\nactions = {email = "hide"}', "guards.g.actions.email", "expected"),
+        ('[guards.g]\nterms_file = "gone.txt"', "guards.g", "gone.txt: cannot be read"),
+        ('[[guards.g.terms]]\nwords = ["\u200b"]', "guards.g", "has 0 letters"),
+        ('[[guards.g.terms]]\nname = "x"', "guards.g.terms.0", "give words, a file, or both"),
+        ('[[guards.g.rules]]\nname = "x"\npattern = "(a"', "guards.g.rules.0", "(a"),
+        ('[[guards.g.rules]]\nname = "x"\npattern = "a(?=bc)d"', "guards.g.rules.0", "^"),
+        ('[[guards.g.rules]]\nname = "x"\npattern = "a"\nvalidator = "lunh"', "guards.g.rules.0", 'mean "luhn"?'),
+        ('[[guards.g.rules]]\nname = "email"\npattern = "a"', "guards.g", "another name"),
+        ('[guards.g]\nmarkdwon = "strip"', "guards.g.markdwon", 'Did you mean "markdown"?'),
+    ],
+)
+def test_a_guard_that_cannot_be_used_is_refused_with_its_place(write: Write, lines: str, pointer: str, words: str):
+    found = faults_of(write, f"{TOML}{lines}\n")
+    assert words in found[pointer], found

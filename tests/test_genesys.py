@@ -26,6 +26,7 @@ def settings_of(simulator: Simulator, preset: str, **more: Any) -> dict[str, Any
         "client_secret": "s3cret",
         "model": "gpt-4-1106-preview",
         "timeouts": PATIENCE,
+        "guards": "none",
         **more,
     }
     return {"upstreams": {"support": upstream}}

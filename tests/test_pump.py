@@ -14,6 +14,7 @@ from trunkline.connect.credentials import ApiKey
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
+from trunkline.guards.chain import Conversations
 from trunkline.log import Log
 from trunkline.pump import House, Pump, Route
 from trunkline.stores.base import StoreSettings, TurnLog
@@ -103,6 +104,16 @@ class Holding:
         return released
 
 
+class Chains:
+    """A guard whose stages the test gives."""
+
+    def __init__(self, stages: Callable[[], list[Any]]) -> None:
+        self.text = self.arguments = stages
+
+    def for_turn(self, secrets: Any, names: Any) -> Chains:
+        return self
+
+
 class Bench:
     """A pump on a bench: everything around it is plain."""
 
@@ -116,7 +127,12 @@ class Bench:
         self.wires: list[Wire] = []
         self.ended_calls = 0
         settings = SimpleNamespace(
-            timeouts=Timeouts(), max_answer_chars=limits.get("max_answer_chars", 1_000), model="m", attempts=1
+            timeouts=Timeouts(),
+            max_answer_chars=limits.get("max_answer_chars", 1_000),
+            model="m",
+            attempts=1,
+            expect=limits.get("expect"),
+            on_unexpected=limits.get("on_unexpected", "flag"),
         )
         self.receivers: list[Any] = []
 
@@ -131,7 +147,7 @@ class Bench:
             settings=settings,
             dialect=lambda: self.dialect,
             source=self._wire,
-            guard_stages=stages,
+            guard=Chains(stages),
             open=open_stream,
             authorise=authorise,
             breaker=Breaker(),
@@ -150,7 +166,8 @@ class Bench:
         )
         self.log.append(self.turn, [started])
         self.tasks = Tasks(self.telemetry)
-        house = House(self.log, self.tasks, self.telemetry, lambda: self.now, lambda: 0.0)
+        conversations = Conversations(lambda: b"key")
+        house = House(self.log, self.tasks, self.telemetry, conversations, lambda: self.now, lambda: 0.0)
         routes = [Route(upstream, "m")]  # type: ignore[arg-type]
         self.pump = Pump(house, self.turn, TurnRequest(input="hi"), routes, self._count_end)
 

@@ -13,7 +13,7 @@ from trunkline.simulators import Simulator
 
 
 def upstream(simulator: Simulator, **more: Any) -> dict[str, Any]:
-    base = {"preset": "openai", "base_url": f"{simulator.url}/v1", "model": "m", "timeouts": PATIENCE}
+    base = {"preset": "openai", "base_url": f"{simulator.url}/v1", "model": "m", "timeouts": PATIENCE, "guards": "none"}
     return base | more
 
 

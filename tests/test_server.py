@@ -190,7 +190,8 @@ async def test_check_says_what_the_settings_amount_to(simulator, tmp_path):
         stdout, stderr = await running.communicate()
     assert running.returncode == 0
     assert b"upstream support: openai at" in stdout
-    assert b"no guard screens its answers" in stderr
+    assert b"answers are screened by 'contact-centre'" in stdout
+    assert not stderr
 
 
 @pytest.mark.parametrize("args", [("stream", ""), ("key", 'a"b c'), ("simulate", "--port", "99999")])

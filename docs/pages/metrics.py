@@ -8,9 +8,19 @@ from typing import Final, get_args
 from prometheus_client.core import Metric
 
 from pages.markdown import Undescribed, listed, page, table
-from trunkline.telemetry import BytesReceived, Fact, InternalError, RequestServed, Telemetry, TurnEnded, TurnStarted
+from trunkline.telemetry import (
+    BytesReceived,
+    Fact,
+    InternalError,
+    RequestServed,
+    Screened,
+    Telemetry,
+    TurnEnded,
+    TurnStarted,
+)
 
 FACTS: Final[tuple[Fact, ...]] = (
+    Screened("support", {("card", "mask"): 1}, 19, 0.2),
     TurnStarted("turn", "support", "native"),
     TurnEnded("turn", "support", "support", "model", "failed", "turn_timeout", 120.0, 0.5, 100, 24, 11),
     RequestServed("/v1/turns", "POST", 201),

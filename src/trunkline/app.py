@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -28,6 +29,7 @@ from trunkline.endpoints import ENDPOINTS, shape_of
 from trunkline.endpoints.access import Access, Keys, Tickets
 from trunkline.endpoints.base import Desk, shaped
 from trunkline.endpoints.middleware import Gate
+from trunkline.guards.chain import Conversations
 from trunkline.log import Log
 from trunkline.pump import House
 from trunkline.repeats import Repeats
@@ -83,12 +85,14 @@ class Relay:
         http = HttpClient()
         tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
         self._transports = Transports(SsePool(), http, tokens, time.monotonic, time.time)  # noqa: TID251 - a shell
-        upstreams = make_upstreams(settings.upstreams, self._transports)
+        guards = await asyncio.to_thread(settings.make_guards)
+        upstreams = make_upstreams(settings.upstreams, self._transports, guards)
         self.telemetry.breakers = {
             name: partial(_breaker_state, upstream.breaker) for name, upstream in upstreams.items()
         }
         log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
-        house = House(log, tasks, self.telemetry, time.monotonic, random.random)
+        conversations = Conversations(partial(secrets.token_bytes, 32))
+        house = House(log, tasks, self.telemetry, conversations, time.monotonic, random.random)
         server = settings.server
         limits = Limits(server.max_open_turns, server.max_open_turns_per_principal, server.keep_alive_s)
         admission = Admission(upstreams, settings.sole_upstream, settings.models)

@@ -1,4 +1,4 @@
-"""The command line: serve, stream, check, simulate, demo, key."""
+"""The command line: serve, stream, check, simulate, demo, key, guard."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 from pydantic import ValidationError
 
 from trunkline.config import Settings, load
 from trunkline.core.errors import REASONS, TrunklineError, nearest
-from trunkline.core.events import Delta, Ended, Notice, Started
+from trunkline.core.events import Delta, Ended, Guarded, Notice, Started
 from trunkline.core.ids import is_client_id
 from trunkline.core.request import TurnRequest
+from trunkline.guards.settings import GuardSettings
 from trunkline.version import VERSION
 
 T = TypeVar("T")
+LONGEST_FILE_NAME = 255
 
 config_option = click.option(
     "--config",
@@ -156,6 +159,8 @@ def check(config: Path | None, *, live: bool) -> None:
     for name, upstream in settings.upstreams.items():
         key = "with a key" if upstream.api_key or upstream.client_secret else "without a key"
         click.echo(f"upstream {name}: {upstream.preset} at {upstream.api_base} {key}, model {upstream.model}")
+        screened = f"screened by {upstream.guards!r}" if upstream.guards != "none" else "not screened"
+        click.echo(f"  answers are {screened}")
     count = len(settings.keys)
     click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
     click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention_s:g} s after their end")
@@ -246,6 +251,102 @@ def key(name: str) -> None:
     digest = hashlib.sha256(secret.encode()).hexdigest()
     click.echo(f"The key, shown this once:  {secret}\n\nIn trunkline.toml:\n")
     click.echo(f'[[keys]]\nname = "{name}"\nsha256 = "{digest}"')
+
+
+@cli.group()
+def guard() -> None:
+    """Try what screens the answers."""
+
+
+@guard.command("rules")
+def guard_rules() -> None:
+    """List the ready profiles, and the rules that ship."""
+    from trunkline.guards.profiles import PROFILES  # noqa: PLC0415 - as in serve
+    from trunkline.guards.rules import RULES  # noqa: PLC0415
+
+    click.echo("Profiles:")
+    for name, profile in PROFILES.items():
+        click.echo(f"  {name:16} {profile.meaning}")
+    click.echo("\nRules, and what becomes of their matches in each profile:")
+    for name, rule in RULES.items():
+        if rule.action != "allow":
+            actions = ", ".join(f"{profile}: {p.action_of(name)}" for profile, p in PROFILES.items())
+            click.echo(f"  {name:18} {actions}")
+
+
+@guard.command("test")
+@config_option
+@click.option("--profile", help="A ready profile, or the name of a [guards.NAME] of the settings.")
+@click.option(
+    "--cut",
+    "how",
+    default="tokens",
+    show_default=True,
+    metavar="tokens|chars|whole|random|N",
+    help="Where the text is cut into deltas; N: every so many characters.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a delta.")
+@click.option("--explain", is_flag=True, help="Also say what took what, and which candidates were rejected.")
+@click.argument("text", required=False)
+def guard_test(
+    config: Path | None, profile: str | None, how: str, *, as_json: bool, explain: bool, text: str | None
+) -> None:
+    """Show delta by delta what a guard releases, holds and reports. TEXT is a text, a file's name, or - for stdin.
+
+    Without --profile and --config the default profile is tried.
+    """
+    from trunkline.guard_trial import CUTS  # noqa: PLC0415 - as in serve
+
+    if how not in CUTS and not (how.isascii() and how.isdigit() and int(how) > 0):
+        raise click.BadParameter(f"expected {', '.join(CUTS)} or a number, got {how!r}", param_hint="--cut")
+    if text is None and sys.stdin.isatty():
+        raise click.UsageError("give a TEXT, a file, or pipe it in")
+    if text in (None, "-"):
+        text = sys.stdin.read()
+    elif text is not None and len(text) < LONGEST_FILE_NAME and Path(text).is_file():
+        text = Path(text).read_text(encoding="utf-8")
+    _try_guard(_guard_settings(config, profile), text or "", how, as_json=as_json, explain=explain)
+
+
+def _guard_settings(config: Path | None, profile: str | None) -> GuardSettings | None:
+    from trunkline.guards.profiles import DEFAULT, NONE, PROFILES  # noqa: PLC0415 - as in serve
+    from trunkline.guards.settings import GuardSettings  # noqa: PLC0415
+
+    if config is None and (profile is None or profile in PROFILES):
+        return GuardSettings(profile=profile or DEFAULT)
+    settings = _load(config)
+    name = profile or next(upstream.guards for upstream in settings.upstreams.values())
+    known = [*settings.guards, *PROFILES, NONE]
+    if name not in known:
+        raise click.BadParameter(f"there is no guard {name!r}.{nearest(name, known)}", param_hint="--profile")
+    return settings.guard(name)
+
+
+def _try_guard(settings: GuardSettings | None, text: str, how: str, *, as_json: bool, explain: bool) -> None:
+    from trunkline.guard_trial import Rejected, cut, guard_of, steps  # noqa: PLC0415 - as in serve
+
+    rejected, whole, blocked = Rejected(), "", ""
+    reports: list[Guarded] = []
+    for step in steps(guard_of(settings, rejected), cut(text, how), secrets.token_bytes(32)):
+        whole += step.released
+        blocked = step.blocked
+        reports += step.reports
+        if as_json:
+            click.echo(msgspec.json.encode(step).decode())
+        elif not explain:
+            told = "".join(f"  [{report.rule}: {report.action}]" for report in step.reports)
+            held = f"  (holds {step.held})" if step.held else ""
+            click.echo(f"{step.fed!r:24} -> {step.released!r}{held}{told}")
+    if explain and not as_json:
+        for report in reports:
+            place = f"characters {report.start} to {report.end}"
+            click.echo(f"{report.rule} took {place} {text[report.start : report.end]!r}: {report.action}")
+        for rule, value in rejected.found:
+            click.echo(f"{rule} looked at {value!r} and rejected it: its check failed")
+    if not as_json:
+        click.echo(f"\nreleased: {whole!r}")
+        if blocked:
+            click.echo(f"blocked: {REASONS[blocked].meaning}")
 
 
 def _load(config: Path | None) -> Settings:

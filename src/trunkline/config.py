@@ -18,6 +18,9 @@ from trunkline.admission import ModelSettings
 from trunkline.connect.secrets import is_literal
 from trunkline.core.errors import Fault, SettingsError, nearest
 from trunkline.endpoints.settings import FallbackTexts, KeySettings, ServerSettings
+from trunkline.guards.chain import Guard
+from trunkline.guards.profiles import DEFAULT, NONE, PROFILES
+from trunkline.guards.settings import GuardSettings
 from trunkline.stores.base import StoreSettings
 from trunkline.upstreams import UpstreamSettings
 
@@ -35,11 +38,22 @@ class Settings(BaseModel):
     keys: tuple[KeySettings, ...] = ()
     store: StoreSettings = StoreSettings()
     upstreams: dict[UpstreamName, UpstreamSettings] = Field(min_length=1)
+    guards: dict[UpstreamName, GuardSettings] = Field(default_factory=dict)
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     fallback_texts: dict[Language, FallbackTexts] = Field(
         default_factory=dict, description="What customers read in place of an answer, by language (`en`, `de-AT`)."
     )
     default_upstream: str | None = Field(default=None, description="Who is asked where a request names nobody.")
+
+    def guard(self, name: str) -> GuardSettings | None:
+        """Return what `guards = "NAME"` of an upstream means; None for `none`."""
+        if name == NONE:
+            return None
+        return self.guards[name] if name in self.guards else GuardSettings(profile=name)
+
+    def make_guards(self) -> dict[str, Guard]:
+        """Make each guard that an upstream names, once. Takes some tenths of a second. Raises `ValueError`."""
+        return {name: Guard(self.guard(name)) for name in {upstream.guards for upstream in self.upstreams.values()}}
 
     @property
     def sole_upstream(self) -> str | None:
@@ -60,7 +74,11 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tupl
         f"{name}: the secret stands in the settings; write env:NAME or file:PATH instead"
         for name in _literal_secrets(table)
     ]
-    warnings += [f"upstreams.{name}: no guard screens its answers" for name in settings.upstreams]
+    warnings += [
+        f'upstreams.{name}: guards = "none": nothing screens its answers'
+        for name, upstream in settings.upstreams.items()
+        if upstream.guards == NONE
+    ]
     return settings, warnings
 
 
@@ -74,9 +92,21 @@ def parse(
     except ValidationError as error:
         faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
         raise SettingsError(faults) from None
+    faults += _unusable_guards(settings.guards)
     if faults:
         raise SettingsError(faults)
     return settings
+
+
+def _unusable_guards(guards: Mapping[str, GuardSettings]) -> list[Fault]:
+    """Find what only shows when a guard is made: a file that is not there, a term without letters."""
+    faults = []
+    for name, settings in guards.items():
+        try:
+            Guard(settings)
+        except ValueError as error:
+            faults.append(Fault(f"guards.{name}", str(error)))
+    return faults
 
 
 def _unknown_names(table: Mapping[str, Any]) -> list[Fault]:
@@ -85,16 +115,33 @@ def _unknown_names(table: Mapping[str, Any]) -> list[Fault]:
     if not isinstance(upstreams, Mapping):
         return []
     named = [("default_upstream", table.get("default_upstream"), "")]
+    faults = _unknown_guards(table, upstreams)
     for own, upstream in upstreams.items():
         fallbacks = upstream.get("fallbacks") if isinstance(upstream, Mapping) else None
         if isinstance(fallbacks, list | tuple):
             named += [(f"upstreams.{own}.fallbacks", name, own) for name in fallbacks]
-    faults = []
     for place, name, own in named:
         if isinstance(name, str) and name not in upstreams:
             faults.append(Fault(place, f"there is no upstream {name!r}.{nearest(name, upstreams)}"))
         elif isinstance(name, str) and name == own:
             faults.append(Fault(place, "an upstream is no fallback for itself"))
+    return faults
+
+
+def _unknown_guards(table: Mapping[str, Any], upstreams: Mapping[str, Any]) -> list[Fault]:
+    guards = table.get("guards")
+    own = guards if isinstance(guards, Mapping) else {}
+    known = [*own, *PROFILES, NONE]
+    faults = [
+        Fault(f"guards.{name}", f"{name!r} is the name of a ready profile; choose another")
+        for name in own
+        if name in PROFILES or name == NONE
+    ]
+    for upstream, fields in upstreams.items():
+        name = fields.get("guards", DEFAULT) if isinstance(fields, Mapping) else DEFAULT
+        if isinstance(name, str) and name not in known:
+            detail = f"there is no guard {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
+            faults.append(Fault(f"upstreams.{upstream}.guards", detail))
     return faults
 
 

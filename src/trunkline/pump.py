@@ -8,6 +8,7 @@ wrong, the turn gets exactly one `Ended`, and nothing after it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,15 +18,17 @@ import msgspec
 
 from trunkline.connect.backoff import full_jitter_s
 from trunkline.connect.oauth import TokenError
-from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
+from trunkline.core.events import AnyEvent, Delta, Ended, Guarded, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Item, Loss, Open, Reopen, Send, WakeAt
+from trunkline.guards.chain import Conversations
+from trunkline.guards.json_answer import JsonFault
 from trunkline.guards.screen import Screen
 from trunkline.log import Log
 from trunkline.sources.base import Source
 from trunkline.stores.base import TurnLog
 from trunkline.tasks import Tasks
-from trunkline.telemetry import BytesReceived, Telemetry, TurnEnded, internal_error
+from trunkline.telemetry import BytesReceived, Screened, Telemetry, TurnEnded, internal_error
 from trunkline.tokens import count
 from trunkline.upstreams import Upstream
 
@@ -50,6 +53,7 @@ class House:
     log: Log
     tasks: Tasks
     telemetry: Telemetry
+    conversations: Conversations
     clock: Callable[[], float]
     random: Callable[[], float]
 
@@ -73,7 +77,7 @@ class Pump:
         self._request = request
         self._upstream, self._model = routes[0]
         self._fallbacks = list(routes[1:])
-        self._screen = Screen(self._upstream.guard_stages)
+        self._screen = self._make_screen()
         self._on_ended = on_ended
         self._dialect = self._upstream.dialect()
         self._attempt = 0
@@ -92,8 +96,17 @@ class Pump:
         self._started_at = house.clock()
         self._first_token_at: float | None = None
         self._last_token_at = self._started_at
+        self._told_unexpected = False
         self.ended = False
         """True as soon as the `Ended` is appended, which is before readers see it."""
+
+    def _make_screen(self) -> Screen:
+        """Make the screen of the upstream that is asked; nothing was released yet."""
+        started = self._turn.started
+        secrets = self._house.conversations.secrets(started.principal, started.conversation_id)
+        chains = self._upstream.guard.for_turn(secrets, self._request.terms)
+        settings = self._upstream.settings
+        return Screen(chains, expects_json=settings.expect == "json", strict=settings.on_unexpected == "fail")
 
     # What happens to a turn
 
@@ -189,12 +202,12 @@ class Pump:
                 self._note_text(item, now)  # type: ignore[arg-type]
                 events.append(item)  # type: ignore[arg-type]
                 if self._raw_chars > self._upstream.settings.max_answer_chars:
-                    self._append(events)
+                    self._append(events, now)
                     limit = self._upstream.settings.max_answer_chars
                     self._end(Ended("failed", "answer_too_long", detail=f"more than {limit} characters"), now)
                     return
             elif kind is Ended:
-                self._append(events)
+                self._append(events, now)
                 self._end(item, now)  # type: ignore[arg-type]
                 return
             elif kind is Usage:
@@ -203,7 +216,7 @@ class Pump:
                 self._obey(item)
             else:
                 events.append(item)
-        self._append(events)
+        self._append(events, now)
 
     def _note_text(self, event: Delta | ToolCall, now: float) -> None:
         if self._first_token_at is None:
@@ -217,17 +230,28 @@ class Pump:
         self._raw.append(text)
         self._raw_chars += len(text)
 
-    def _append(self, events: list[AnyEvent]) -> None:
+    def _append(self, events: list[AnyEvent], now: float) -> None:
         if not events or self.ended:
             return
-        released = self._screen.screen(events)
+        screen = self._screen
+        released = screen.screen(events, now)
         if released:
             self._house.log.append(self._turn, released)
-        if self._screen.blocked:
-            self._end(Ended("blocked", self._screen.blocked), self._house.clock())
+        if screen.blocked:
+            self._end(Ended("blocked", screen.blocked), now)
+        elif screen.json_fault is not None and not self._told_unexpected:
+            self._unexpected(screen.json_fault, now)
         elif len(self._turn.entries) > MAX_ENTRIES:
-            detail = f"more than {MAX_ENTRIES} pieces"
-            self._end(Ended("failed", "answer_too_long", detail=detail), self._house.clock())
+            self._end(Ended("failed", "answer_too_long", detail=f"more than {MAX_ENTRIES} pieces"), now)
+
+    def _unexpected(self, fault: JsonFault, now: float) -> None:
+        """Flag an answer that is not the JSON it should be, or let it fail, at the first character that shows it."""
+        self._told_unexpected = True
+        detail = f"at character {fault.offset}: {fault.reason}"
+        if self._upstream.settings.on_unexpected == "fail":
+            self._end(Ended("failed", "answer_not_json", detail=detail), now)
+        else:
+            self._house.log.append(self._turn, [Notice("answer_not_json", detail)])
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -305,7 +329,7 @@ class Pump:
             return
         self.ended = True  # No second end from here on, whatever the rest of this function meets.
         try:
-            last, ended = self._last_events(ended)
+            last, ended = self._last_events(ended, now)
         except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
             self._house.telemetry.tell(internal_error("pump.end", error))
             last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
@@ -349,16 +373,24 @@ class Pump:
         failed = self._upstream.name
         self._upstream, self._model = self._fallbacks.pop(0)
         self._attempt, self._renewed = 0, False
+        self._screen = self._make_screen()
         self._drop_source()
         self._house.log.append(self._turn, [Notice("fallback", f"{failed} to {self._upstream.name}: {reason}")])
         self._alarm("retry", now, self.start)
         return True
 
-    def _last_events(self, ended: Ended) -> tuple[list[AnyEvent], Ended]:
+    def _last_events(self, ended: Ended, now: float) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""
-        last = self._screen.finish(ended.reason)
+        last = self._screen.finish(ended.reason, now)
+        fault = self._screen.json_fault
         if self._screen.blocked and ended.outcome != "blocked":
             ended = Ended("blocked", self._screen.blocked)
+        elif fault is not None and ended.reason == "stop" and not self._told_unexpected:
+            detail = f"at character {fault.offset}: {fault.reason}"
+            if self._upstream.settings.on_unexpected == "fail":
+                ended = Ended("failed", "answer_not_json", detail=detail)
+            else:
+                last.append(Notice("answer_not_json", detail))
         usage = self._usage or self._count()
         detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
         return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage)
@@ -378,6 +410,11 @@ class Pump:
         released = sum(len(entry.event.text) for entry in self._turn.entries if type(entry.event) is Delta)
         usage = ended.usage
         self._house.telemetry.tell(BytesReceived(self._upstream.name, self._bytes))
+        reports = Counter(
+            (entry.event.rule, entry.event.action) for entry in self._turn.entries if type(entry.event) is Guarded
+        )
+        screened = Screened(self._upstream.name, reports, self._screen.most_held, self._screen.held_s)
+        self._house.telemetry.tell(screened)
         self._house.telemetry.tell(
             TurnEnded(
                 turn=self._turn.id,

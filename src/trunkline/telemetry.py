@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 logger = logging.getLogger("trunkline")
 
 FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+HELD_BUCKETS: Final = (0.0, 4.0, 16.0, 64.0, 320.0, 4_096.0)
 DURATION_BUCKETS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
 
 
@@ -67,6 +68,16 @@ class BytesReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class Screened:
+    """A turn's answer was screened: how often each (rule, action) acted, how much was held back and for how long."""
+
+    upstream: str
+    actions: Mapping[tuple[str, str], int]
+    most_held: int
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class InternalError:
     """A fault of ours: where it happened, never what text was at hand."""
 
@@ -76,7 +87,7 @@ class InternalError:
 
 
 Numbers = Counter[str] | Counter[tuple[str, str]] | Counter[tuple[str, str, str]]
-Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | InternalError
+Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | Screened | InternalError
 
 
 def internal_error(where: str, error: BaseException) -> InternalError:
@@ -121,6 +132,9 @@ class Telemetry(Collector):
         self._characters: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
         self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._guard_actions: Counter[tuple[str, str, str]] = Counter()
+        self._held_s: Counter[str] = Counter()
+        self._most_held: dict[str, _Histogram] = {}
         self._internal_errors: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], _Histogram] = {}
         self._duration: dict[tuple[str, str, str], _Histogram] = {}
@@ -141,6 +155,8 @@ class Telemetry(Collector):
                 self._requests[fact.route, fact.method, str(fact.status)] += 1
             case BytesReceived():
                 self._bytes[fact.upstream] += fact.size
+            case Screened():
+                self._screened(fact)
             case InternalError():
                 self._internal_errors[fact.where] += 1
                 logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
@@ -164,6 +180,12 @@ class Telemetry(Collector):
             f" detail={fact.detail!r}" if fact.detail else "",
         )  # fmt: skip
 
+    def _screened(self, fact: Screened) -> None:
+        for (rule, action), count in fact.actions.items():
+            self._guard_actions[fact.upstream, rule, action] += count
+        self._held_s[fact.upstream] += fact.held_s  # type: ignore[assignment]
+        self._most_held.setdefault(fact.upstream, _Histogram(HELD_BUCKETS)).observe(fact.most_held)
+
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
@@ -173,6 +195,16 @@ class Telemetry(Collector):
         yield _counter("trunkline_turns", "Turns that ended.", ["upstream", "outcome", "reason"], self._turns)
         yield _counter("trunkline_released_characters", "Characters released.", ["upstream"], self._characters)
         yield _counter("trunkline_upstream_bytes", "Bytes of upstream streams.", ["upstream"], self._bytes)
+        yield _counter(
+            "trunkline_guard_actions", "What guards did.", ["upstream", "rule", "action"], self._guard_actions
+        )
+        yield _counter("trunkline_guard_held_seconds", "How long text was held back.", ["upstream"], self._held_s)
+        held = HistogramMetricFamily(
+            "trunkline_guard_held_characters", "The most characters of a turn held back at a time.", labels=["upstream"]
+        )
+        for upstream, histogram in self._most_held.items():
+            held.add_metric([upstream], histogram.cumulative(), histogram.total)
+        yield held
         yield _counter("trunkline_http_requests", "Requests answered.", ["route", "method", "status"], self._requests)
         yield _counter("trunkline_internal_errors", "Faults of the relay.", ["where"], self._internal_errors)
         yield _counter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Iterable
 from functools import cache
 from typing import Final
@@ -23,6 +24,13 @@ def count(text: str, model: str = "") -> int:
     """Count the tokens of a text; words that look like special tokens count as the text they are."""
     text = text.encode("utf-8", "replace").decode()  # a lone surrogate has no tokens of its own
     return len(_encoding(vocabulary_of(model)).encode_ordinary(text)) if text else 0
+
+
+def pieces(text: str, model: str = "") -> list[str]:
+    """Cut a text where a model's tokens begin; a character of several tokens stays whole, in the last one's piece."""
+    encoding, decoder = _encoding(vocabulary_of(model)), getincrementaldecoder("utf-8")()
+    found = [decoder.decode(encoding.decode_single_token_bytes(token)) for token in encoding.encode_ordinary(text)]
+    return [piece for piece in found if piece]
 
 
 def count_prompt(messages: Iterable[Message], model: str = "") -> int:

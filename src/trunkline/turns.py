@@ -137,11 +137,11 @@ class Turns:
         now_ms = self.wall_ms()
         log = self.house.log.create(self._next_id(now_ms))
         started = _started(log.id, admitted, principal, endpoint, now_ms)
+        self.house.log.append(log, [started, *admitted.notices])
         pump = Pump(self.house, log, admitted.request, admitted.routes, lambda: self._ended(log.id))
         self._open[log.id] = _Open(pump, principal, request.on_last_reader_gone or policy, request.cancel_after_s)
         self._open_by[principal] += 1
         self._quiet.clear()
-        self.house.log.append(log, [started, *admitted.notices])
         self.house.telemetry.tell(TurnStarted(log.id, started.upstream, endpoint))
         pump.start()
         return Turn(self, log)

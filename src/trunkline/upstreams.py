@@ -21,7 +21,8 @@ from trunkline.connect.secrets import Name, Secret
 from trunkline.core.errors import nearest
 from trunkline.dialects.base import Call, Dialect, Open
 from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, PromptLimits
-from trunkline.guards.base import Stage
+from trunkline.guards.chain import Guard
+from trunkline.guards.profiles import DEFAULT
 from trunkline.sources.base import Receiver, Source, StreamRequest
 from trunkline.sources.sse_client import SseClient, SsePool
 from trunkline.sources.websocket_client import WebSocketClient
@@ -68,7 +69,14 @@ class UpstreamSettings(BaseModel):
         default_factory=dict, description="Sent with every request to the platform, by name."
     )
     model: str = Field(min_length=1, description="The model that the platform is asked for.")
-    guards: Literal["none"] = Field(default="none", description="Which guards screen the answer.")
+    guards: str = Field(
+        default=DEFAULT,
+        description="What screens its answers: a ready profile, the name of a `[guards.NAME]`, or `none`.",
+    )
+    expect: Literal["json"] | None = Field(default=None, description="The answer is checked for being this.")
+    on_unexpected: Literal["flag", "fail"] = Field(
+        default="flag", description="An answer that is not what is expected gets a notice, or fails."
+    )
     fallbacks: tuple[str, ...] = Field(
         default=(), description="Upstreams to ask in this order where this one fails before its first text."
     )
@@ -164,9 +172,12 @@ class Transports:
 class Upstream:
     """One named upstream: makes a dialect per turn, opens its streams and makes its calls with credentials."""
 
-    def __init__(self, name: str, settings: UpstreamSettings, transports: Transports, limiter: RateLimiter) -> None:
+    def __init__(
+        self, name: str, settings: UpstreamSettings, transports: Transports, limiter: RateLimiter, guard: Guard
+    ) -> None:
         self.name = name
         self.settings = settings
+        self.guard = guard
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
         self._preset = PRESETS[settings.preset]
         self._transports = transports
@@ -198,10 +209,6 @@ class Upstream:
     def dialect(self) -> Dialect:
         """Make the dialect of one turn."""
         return self._preset.make(self.settings.all_paths)
-
-    def guard_stages(self) -> list[Stage]:
-        """Make the guard stages of one text of one turn, in their order."""
-        return []
 
     def source(self) -> Source:
         """Make a source for one stream."""
@@ -263,12 +270,17 @@ class Upstream:
         return self._transports.tokens.of(client)
 
 
-def make_upstreams(settings: Mapping[str, UpstreamSettings], transports: Transports) -> dict[str, Upstream]:
-    """Make the upstreams of a relay from their settings; those that share a credential share its rate limit."""
+def make_upstreams(
+    settings: Mapping[str, UpstreamSettings], transports: Transports, guards: Mapping[str, Guard]
+) -> dict[str, Upstream]:
+    """Make the upstreams of a relay from their settings; those that share a credential share its rate limit.
+
+    `guards` holds, by name, every guard that the settings name.
+    """
     limiters: dict[tuple[str, str | None], RateLimiter] = {}
     upstreams = {}
     for name, s in settings.items():
         key = s.api_key.get_secret_value() if s.api_key is not None else s.client_id
         limiter = limiters.setdefault((s.api_base, key), RateLimiter())
-        upstreams[name] = Upstream(name, s, transports, limiter)
+        upstreams[name] = Upstream(name, s, transports, limiter, guards[s.guards])
     return upstreams

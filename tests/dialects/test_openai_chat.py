@@ -274,3 +274,13 @@ def test_a_whole_answer_that_is_none_is_told_apart(play):
     play("application/json") >> b'{"error":{"message":"no"}}' >> CLEAN << failed("upstream_error", "no")
     play("application/json") >> whole({"content": "Hello"}) >> BROKEN << failed("upstream_interrupted")
     play("application/json") >> b" " * (4 << 20) >> b" " << UNREADABLE
+
+
+def test_half_a_character_comes_as_it_is_for_the_guards_to_join(play):
+    halves = [rb'data: {"choices":[{"index":0,"delta":{"content":"\ud83d"}}]}' + b"\n\n",
+              rb'data: {"choices":[{"index":0,"delta":{"content":"\uDE00!"}}]}' + b"\n\n"]  # fmt: skip
+    play() >> halves[0] << Delta("\ud83d", 0) >> halves[1] << Delta("\ude00!", 0)
+
+
+def test_what_is_no_json_stays_none_with_half_a_character_in_it(play):
+    play() >> rb'data: {"choices":[{"delta":{"content":"\ud83d}}' + b"\n\n" << UNREADABLE

@@ -138,7 +138,7 @@ async def _turn(relay: Relay, simulator: Simulator, row: Row, says: str, text_na
 
 
 def _settings(simulator: Simulator, preset: str) -> dict[str, Any]:
-    upstream: dict[str, Any] = {"preset": preset, "model": "gpt-4-1106-preview", "timeouts": TIMEOUTS}
+    upstream: dict[str, Any] = {"preset": preset, "model": "gpt-4-1106-preview", "timeouts": TIMEOUTS, "guards": "none"}
     if preset == "openai":
         upstream["base_url"] = f"{simulator.url}/v1"
     else:

@@ -15,6 +15,28 @@ from trunkline.guards.base import Stage
 from trunkline.guards.screen import Screen
 
 
+class Made:
+    """Makes the same stages for every text."""
+
+    def __init__(self, stages) -> None:
+        self._stages = stages
+
+    def text(self) -> list[Stage]:
+        return [make() for make in self._stages]
+
+    arguments = text
+
+
+class Timeless(Screen):
+    """A screen for those who do not ask how long text was held."""
+
+    def screen(self, events, now: float = 0.0):
+        return super().screen(events, now)
+
+    def finish(self, reason, now: float = 0.0):
+        return super().finish(reason, now)
+
+
 class Pass:
     """Releases what it is fed; the ground for the others."""
 
@@ -118,7 +140,7 @@ BLOCKED = Guarded("word", "block", 0, 6, 0, 0)
 
 
 def screen_of(*stages: Callable[[], Stage]) -> Screen:
-    return Screen(lambda: [make() for make in stages])
+    return Timeless(Made(stages))
 
 
 def deltas(*texts: str, choice: int = 0) -> list[AnyEvent]:

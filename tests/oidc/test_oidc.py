@@ -64,6 +64,7 @@ def settings(simulator: Any, oidc: OidcServer, style: str, **more: Any) -> dict[
         "client_secret": SECRET,
         "model": "gpt-4-1106-preview",
         "timeouts": PATIENCE,
+        "guards": "none",
         **more,
     }
     return {"upstreams": {"support": upstream}}

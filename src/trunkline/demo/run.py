@@ -16,6 +16,7 @@ from trunkline.simulators import Simulator
 
 PORT = 8080
 INTERVAL_MS = 15
+SIMULATED = ("sim:text=order", "sim:text=german;sim:fault=cut=random", "sim:text=cards;sim:fault=cut=random")
 
 
 async def run(*, once: bool, llm: str, port: int | None) -> int:
@@ -46,7 +47,7 @@ async def _tell(
     await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         return 1
-    prompts = ("sim:text=order", "sim:text=german;sim:fault=cut=random") if ledger_url else (
+    prompts = SIMULATED if ledger_url else (
         "Say hello to a customer in two sentences.",
         "Write a short story about a telephone exchange, in about 120 words.",
     )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,23 +32,26 @@ class Heard:
     ended: dict[str, Any] | None = None
     turn: str = ""
     offsets: list[int] = field(default_factory=list)
+    guarded: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Story:
     """Tells it to a terminal. `ledger_url` is the simulator's; without one (a real model) the relay's log is asked."""
 
-    def __init__(self, relay_url: str, ledger_url: str | None, prompts: tuple[str, str]) -> None:
+    def __init__(self, relay_url: str, ledger_url: str | None, prompts: Sequence[str]) -> None:
         self._relay = relay_url
         self._ledger = ledger_url
         self._prompts = prompts
         self._session: aiohttp.ClientSession | None = None
 
     async def tell(self) -> None:
-        """Tell both chapters. Raises `StoryFailed`."""
+        """Tell the chapters, the third where it is known what the platform will say. Raises `StoryFailed`."""
         async with aiohttp.ClientSession(timeout=LIMIT) as session:
             self._session = session
             await self._an_answer_streams()
             await self._a_reader_is_cut_off()
+            if self._ledger is not None:
+                await self._an_answer_is_screened(self._ledger)
 
     async def _an_answer_streams(self) -> None:
         _title("1. An answer streams through the relay")
@@ -81,6 +85,28 @@ class Story:
         if heard.offsets != sorted(set(heard.offsets)):
             raise StoryFailed("an event came twice or out of order")
         await self._verify(heard)
+
+    async def _an_answer_is_screened(self, ledger: str) -> None:
+        _title("3. An answer with card numbers and accounts in it, cut anywhere, reaches nobody as it is")
+        heard = Heard()
+        async with aclosing(self._create(self._prompts[2], heard)) as pieces:
+            async for piece in pieces:
+                print(piece, end="", flush=True)
+        print("\n")
+        async with self._http.get(ledger) as response:
+            sent = _entries(await response.json())[-1]["text"]
+        shown, at = "", 0
+        for report in heard.guarded:
+            secret = sent[report["start"] : report["end"]]
+            if secret in heard.text:
+                raise StoryFailed(f"a value of rule {report['rule']} was shown")
+            shown += sent[at : report["start"]] + heard.text[report["offset"] :][: report["length"]]
+            at = report["end"]
+        if not heard.guarded or heard.text != shown + sent[at:]:
+            raise StoryFailed("the reader has something else than the platform's text with its values masked")
+        counts = Counter(report["rule"] for report in heard.guarded)
+        told = ", ".join(f"{count} by {rule}" for rule, count in counts.items())
+        print(f"   ok: {len(heard.guarded)} values masked ({told}), every other character is the platform's")
 
     async def _create(self, prompt: str, heard: Heard, cut_after: int | None = None) -> AsyncGenerator[str, None]:
         body = {"input": prompt, "max_tokens": MAX_TOKENS}
@@ -158,6 +184,8 @@ async def _read(response: aiohttp.ClientResponse, heard: Heard) -> AsyncGenerato
             elif event.type == "delta" and said.get("channel", "answer") == "answer":
                 heard.text += said["text"]
                 yield said["text"]
+            elif event.type == "guarded":
+                heard.guarded.append(said)
             elif event.type == "ended":
                 heard.ended = said
 

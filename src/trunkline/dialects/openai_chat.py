@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -56,8 +57,20 @@ class _Chunk(msgspec.Struct, gc=False):
     message: Any = None
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
-NOT_A_CHUNK: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_decode_whole = msgspec.json.Decoder(_Chunk).decode
+NOT_A_CHUNK: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def _decode(data: bytes) -> _Chunk:
+    """Read a chunk. Raises one of `NOT_A_CHUNK`."""
+    try:
+        return _decode_whole(data)
+    except msgspec.DecodeError:
+        # A platform that cuts its text by UTF-16 sends half a character as an escape of its own; the guards join it.
+        if b"\\ud" not in data and b"\\uD" not in data:
+            raise
+        return msgspec.convert(json.loads(data), _Chunk)
+
 
 _FINISH: Final[dict[str, str]] = {
     "stop": "stop",

@@ -284,13 +284,15 @@ def _end(turn: TurnLog, ended: Ended, model_id: str, tokens: int) -> list[bytes]
 
 def _blocked_words(turn: TurnLog) -> str:
     """Return the words that clients match on: a rule about personal data, or anything else."""
-    blocks = [e.event for e in turn.entries if isinstance(e.event, Guarded) and e.event.action == "block"]
-    return "PII detected" if blocks else "Safety guardrail violation"
+    reports = [entry.event for entry in turn.entries if isinstance(entry.event, Guarded)]
+    data = any(report.action == "block" and report.kind == "data" for report in reports)
+    return "PII detected" if data else "Safety guardrail violation"
 
 
 def _audit(record: TurnRecord, ended: Ended, model_id: str, tokens: int, turn: TurnLog) -> dict[str, Any]:
     moment = datetime.fromtimestamp((record.ended_ms or 0) / 1_000, UTC).isoformat(timespec="milliseconds")
-    filtered = any(isinstance(entry.event, Guarded) for entry in turn.entries)
+    reports = [entry.event for entry in turn.entries if isinstance(entry.event, Guarded)]
+    filtered = any(report.kind == "data" and report.action != "flag" for report in reports)
     audit = {
         "requestId": turn.id,
         "modelId": model_id,

@@ -1,80 +1,140 @@
-"""The guard chain of one turn: what comes from the platform goes in, what anyone may read comes out."""
+"""The guard chains of one turn: what comes from the platform goes in, what anyone may read comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-from trunkline.core.events import AnyEvent, Channel, Delta, Notice
+from trunkline.core.events import AnyEvent, Delta, Guarded, Notice, ToolCall
 from trunkline.guards.base import Stage
+from trunkline.guards.json_answer import JsonAnswer, JsonFault
 
-MakeStages = Callable[[], Sequence[Stage]]
 # After any other end the held text may be the first half of something that must not be shown.
 _RELEASING: Final = frozenset({"stop", "tool_calls"})
 MAX_DETAIL_CHARS: Final = 200
+_Key = tuple[int, str]
+
+
+class Chains(Protocol):
+    """Makes the stages that one text of a turn goes through, in their order."""
+
+    def text(self) -> Sequence[Stage]:
+        """Make those of an answer, a thought, a refusal, or a platform's words."""
+
+    def arguments(self) -> Sequence[Stage]:
+        """Make those of one tool call's arguments."""
 
 
 class Screen:
-    """Screens the events of one turn, each (choice, channel) by a chain of its own.
+    """Screens the events of one turn, by a chain for each choice, channel and tool call.
 
     `screen` returns the released events of one read: the same objects where text is untouched, nothing after a block.
     """
 
-    __slots__ = ("_chains", "_make_stages", "blocked")
+    __slots__ = ("_chains", "_held", "_held_since", "_make", "_shapes", "_strict", "blocked", "held_s", "most_held")
 
-    def __init__(self, make_stages: MakeStages) -> None:
-        self._make_stages = make_stages
-        self._chains: dict[tuple[int, Channel], Sequence[Stage]] = {}
+    def __init__(self, make: Chains, *, expects_json: bool = False, strict: bool = False) -> None:
+        """Take what makes the chains. `expects_json`: answers are checked; `strict`: nothing from a fault on goes."""
+        self._make = make
+        self._chains: dict[_Key, Sequence[Stage]] = {}
+        self._shapes: dict[int, JsonAnswer] | None = {} if expects_json else None
+        self._strict = strict
+        self._held: dict[_Key, int] = {}
+        self._held_since = 0.0
         self.blocked = ""
         """The reason (`guard_rule`, `guard_error`) once nothing more may be released."""
+        self.most_held = 0
+        """The most characters of one text that were held back at a time."""
+        self.held_s = 0.0
+        """How long something was held back, in seconds."""
 
-    def screen(self, events: list[AnyEvent]) -> list[AnyEvent]:
+    def screen(self, events: list[AnyEvent], now: float) -> list[AnyEvent]:
         """Screen what one read brought. Once blocked, everything that follows is swallowed."""
         released: list[AnyEvent] = []
         if self.blocked:
             return released
         for event in events:
-            if not isinstance(event, Delta):
+            if type(event) is Delta:
+                passed = self._feed((event.choice, event.channel), event, event.text, released, now)
+            elif type(event) is ToolCall:
+                passed = self._feed_call(event, released, now)
+            else:
                 released.append(event)
-            elif not self._feed(event, released):
+                continue
+            if not passed:
                 break
+        if self._shapes is not None:
+            self._follow_shape(released)
         return released
 
-    def finish(self, reason: str) -> list[AnyEvent]:
+    def finish(self, reason: str, now: float) -> list[AnyEvent]:
         """Close the chains at the turn's end: release what they hold after a proper end, else drop and report it."""
         released: list[AnyEvent] = []
         chains = list(self._chains.items())
         if reason in _RELEASING and not self.blocked:
             while chains:
-                (choice, channel), chain = chains.pop(0)
-                if not self._flush(choice, channel, chain, released):
+                key, chain = chains.pop(0)
+                if not self._flush(key, chain, released):
                     break
         dropped = sum(stage.held for _, chain in chains for stage in chain)
         if dropped:
             released.append(Notice("held_dropped", f"{dropped} characters"))
+        self._note_held((-1, ""), 0, now)
+        self._held.clear()
+        if self._shapes is not None:
+            self._follow_shape(released)
+            for shape in self._shapes.values():
+                shape.finish()
         return released
+
+    @property
+    def held(self) -> int:
+        """How many characters are held back now."""
+        return sum(self._held.values())
+
+    @property
+    def json_fault(self) -> JsonFault | None:
+        """The first fault of an answer that should be JSON; None where there is none, or nothing is expected."""
+        return next((shape.fault for shape in (self._shapes or {}).values() if shape.fault is not None), None)
 
     def words(self, text: str) -> str:
         """Screen a platform's words about an error as a text of its own, and cut them to 200 characters."""
+        whole = self._whole(text)
+        if whole is None:
+            return "withheld by a guard"
+        printable = "".join(c if c.isprintable() else " " for c in whole)
+        return printable if len(printable) <= MAX_DETAIL_CHARS else printable[: MAX_DETAIL_CHARS - 1] + "…"
+
+    def _whole(self, text: str) -> str | None:
+        """Screen a text that came as a whole; None where it is blocked."""
         if not text:
             return ""
         released: list[AnyEvent] = []
-        screen = Screen(self._make_stages)
-        screen._feed(Delta(text, 0), released)
-        released += screen.finish("stop")
+        screen = Screen(self._make)
+        screen._feed((0, "answer"), Delta(text, 0), text, released, 0.0)
+        released += screen.finish("stop", 0.0)
         if screen.blocked:
-            return "withheld by a guard"
-        words = "".join(event.text for event in released if isinstance(event, Delta))
-        printable = "".join(c if c.isprintable() else " " for c in words)
-        return printable if len(printable) <= MAX_DETAIL_CHARS else printable[: MAX_DETAIL_CHARS - 1] + "…"
+            return None
+        return "".join(event.text for event in released if isinstance(event, Delta))
 
-    def _feed(self, event: Delta, released: list[AnyEvent]) -> bool:
-        """Release what one delta lets go; False where it blocked the turn."""
-        key = (event.choice, event.channel)
+    def _feed_call(self, event: ToolCall, released: list[AnyEvent], now: float) -> bool:
+        """Release what a piece of a tool call lets go. Its name and id cannot be masked: a match in them blocks."""
+        for word in (event.name, event.call_id):
+            if word and self._whole(word) != word:
+                self.blocked = "guard_rule"
+                return False
+        if not event.arguments:
+            released.append(event)
+            return True
+        return self._feed((event.choice, f"tool {event.index}"), event, event.arguments, released, now)
+
+    def _feed(self, key: _Key, event: Delta | ToolCall, text: str, released: list[AnyEvent], now: float) -> bool:
+        """Release what one piece lets go; False where it blocked the turn."""
         chain = self._chains.get(key)
         if chain is None:
-            chain = self._chains[key] = self._make_stages()
-        text = event.text
+            made = self._make.text() if type(event) is Delta else self._make.arguments()
+            chain = self._chains[key] = made
+        given = text
         found: list[AnyEvent] = []
         try:
             for stage in chain:
@@ -83,15 +143,20 @@ class Screen:
                     self._take_report(stage, found)
                 if not text:
                     break
+            if text is not given or key in self._held:
+                self._note_held(key, sum([stage.held for stage in chain]), now)
         except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, nothing of this piece is shown
             self.blocked = "guard_error"
             return False
-        if text:
-            released.append(event if text is event.text else Delta(text, event.choice, event.channel))
-        released += found
+        if text is given:
+            released.append(event)
+        elif text or (type(event) is ToolCall and (event.name or event.call_id)):
+            released.append(_with(event, text))
+        if found:
+            released += found
         return not self.blocked
 
-    def _flush(self, choice: int, channel: Channel, chain: Sequence[Stage], released: list[AnyEvent]) -> bool:
+    def _flush(self, key: _Key, chain: Sequence[Stage], released: list[AnyEvent]) -> bool:
         """Release what one chain holds; False where that blocked the turn."""
         carried = ""
         found: list[AnyEvent] = []
@@ -104,12 +169,54 @@ class Screen:
             self.blocked = "guard_error"
             return False
         if carried:
-            released.append(Delta(carried, choice, channel))
+            choice, channel = key
+            tool = channel.removeprefix("tool ")
+            if tool is channel:
+                released.append(Delta(carried, choice, channel))  # type: ignore[arg-type]
+            else:
+                released.append(ToolCall(choice, int(tool), arguments=carried))
         released += found
         return not self.blocked
 
     def _take_report(self, stage: Stage, found: list[AnyEvent]) -> None:
-        found.extend(stage.found)
-        stage.found.clear()
         if stage.blocked:
             self.blocked = "guard_rule"
+            # What an earlier stage did behind the block was never shown; how far it had come depends on the cut.
+            blocks = [report for report in stage.found if report.action == "block"]
+            if blocks:
+                found[:] = [r for r in found if isinstance(r, Guarded) and r.offset < blocks[-1].start]
+        found.extend(stage.found)
+        stage.found.clear()
+
+    def _note_held(self, key: _Key, held: int, now: float) -> None:
+        """Keep account of how much is held, and for how long."""
+        if self._held:
+            self.held_s += now - self._held_since
+        self._held_since = now
+        if held:
+            self._held[key] = held
+            self.most_held = max(self.most_held, held)
+        else:
+            self._held.pop(key, None)
+
+    def _follow_shape(self, released: list[AnyEvent]) -> None:
+        """Let what is shown of each answer be checked for being JSON."""
+        assert self._shapes is not None  # noqa: S101 - for the type checker
+        for n, event in enumerate(released):
+            if type(event) is Delta and event.channel == "answer":
+                shape = self._shapes.get(event.choice)
+                if shape is None:
+                    shape = self._shapes[event.choice] = JsonAnswer(allow_fence=True)
+                before = shape.read
+                shape.feed(event.text)
+                if self._strict and shape.fault is not None:
+                    right = event.text[: shape.fault.offset - before]
+                    released[n:] = [_with(event, right)] if right else []
+                    break
+
+
+def _with(event: Delta | ToolCall, text: str) -> Delta | ToolCall:
+    """Return an event with another text in it."""
+    if isinstance(event, Delta):
+        return Delta(text, event.choice, event.channel)
+    return ToolCall(event.choice, event.index, event.call_id, event.name, text)

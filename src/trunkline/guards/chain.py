@@ -1,0 +1,146 @@
+"""Builds a guard out of its settings, and the chain of stages that one text of one turn goes through."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from trunkline.guards.actions import Secrets
+from trunkline.guards.automaton import Automaton
+from trunkline.guards.base import Stage
+from trunkline.guards.known_terms import known_terms
+from trunkline.guards.markdown import MarkdownStrip
+from trunkline.guards.matcher import Matcher
+from trunkline.guards.profiles import PROFILES, Profile
+from trunkline.guards.rule import Rule, Terms
+from trunkline.guards.rules import RULES
+from trunkline.guards.settings import GuardSettings, TermSettings, read_terms
+from trunkline.guards.surrogates import SurrogateJoin
+from trunkline.guards.tool_arguments import ToolArguments
+from trunkline.guards.validators import VALIDATORS
+from trunkline.guards.whitespace import WhitespaceCollapse
+
+MAX_CONVERSATIONS: Final = 100_000  # bounds the memory of keys and pseudonyms; the oldest go first
+_SAMPLE: Final = (
+    "Hello! Thanks for waiting, I have found your order 48213. It left our warehouse on 12 March 2026 at 9:45 and will "
+    "reach you by Friday, 3 to 5 pm. The total was $1,249.90; see https://shop.example.com/orders?id=48213 for more. "
+    "Ihre Bestellung wurde gestern verschickt. Su pedido llega el viernes. Votre commande arrive demain.\n"
+)
+
+
+class Guard:
+    """What screens the answers of an upstream: made once at start, shared by all its turns.
+
+    Raises `ValueError` where a pattern, a term or a file cannot be used.
+    """
+
+    def __init__(self, settings: GuardSettings | None, rules: Sequence[Rule | Terms] | None = None) -> None:
+        """Take the settings; None makes a guard that looks for nothing. `rules` stand in for those of the settings."""
+        self._automaton: Automaton | None = None
+        self._strips = self._collapses = False
+        self.screens_tool_arguments = False
+        if settings is None:
+            return
+        profile = PROFILES[settings.profile]
+        self._automaton = Automaton(list(rules_of(settings)) if rules is None else rules)
+        self._automaton.warm_up(_SAMPLE)
+        self._strips = (settings.markdown or profile.markdown) == "strip"
+        self._collapses = (settings.whitespace or profile.whitespace) == "collapse"
+        self.screens_tool_arguments = settings.tool_arguments == "screen"
+
+    def for_turn(self, secrets: Secrets, names: Sequence[str] = ()) -> TurnGuard:
+        """Make what a turn's screen asks for stages: with its conversation's secrets, and the names it brings along."""
+        return TurnGuard(self, secrets, names)
+
+    def stages(self, secrets: Secrets, names: Automaton | None, *, prepared: bool) -> list[Stage]:
+        """Make the stages of one text, in their order; `prepared`: with what takes out Markdown and blanks."""
+        chain: list[Stage] = [SurrogateJoin()]
+        if prepared and self._strips:
+            chain.append(MarkdownStrip())
+        if self._automaton is not None:
+            chain.append(Matcher(self._automaton, secrets))
+        if names is not None:
+            # Behind the matcher, so that what it reports does not depend on how far this stage has come.
+            chain.append(Matcher(names, secrets))
+        if prepared and self._collapses:
+            chain.append(WhitespaceCollapse())
+        return chain
+
+
+class TurnGuard:
+    """The guard of one turn: makes a chain for each of its texts."""
+
+    __slots__ = ("_guard", "_names", "_secrets")
+
+    def __init__(self, guard: Guard, secrets: Secrets, names: Sequence[str]) -> None:
+        self._guard = guard
+        self._secrets = secrets
+        self._names = known_terms(names) if names else None
+
+    def text(self) -> Sequence[Stage]:
+        """Make the stages of an answer, a thought, a refusal, or a platform's words."""
+        return self._guard.stages(self._secrets, self._names, prepared=True)
+
+    def arguments(self) -> Sequence[Stage]:
+        """Make the stages of one tool call's arguments, whose strings have chains of their own."""
+        if not self._guard.screens_tool_arguments:
+            return ()
+        return (ToolArguments(self._value),)
+
+    def _value(self) -> Sequence[Stage]:
+        return self._guard.stages(self._secrets, self._names, prepared=False)
+
+
+def rules_of(settings: GuardSettings) -> Iterator[Rule | Terms]:
+    """Return the rules of a guard in the order of their priority: what is allowed, one's own, terms, what ships."""
+    profile = PROFILES[settings.profile]
+    for n, text in enumerate(settings.allow):
+        yield Rule(f"allowed_{n}", re.escape(text), "allow", ignore_case=True)
+    for own in settings.rules:
+        validator = None if own.validator is None else VALIDATORS[own.validator]
+        yield Rule(own.name, own.pattern, own.action, validator, own.replacement, own.cap, own.ignore_case)
+    if settings.terms_file is not None:
+        yield _terms(TermSettings(file=settings.terms_file, action=profile.terms_action), profile)
+    for terms in settings.terms:
+        yield _terms(terms, profile)
+    for name, rule in RULES.items():
+        action = settings.actions.get(name, profile.action_of(name))
+        if action != "off":
+            replacement = settings.replacements.get(name, rule.replacement or profile.replacement)
+            yield replace(rule, action=action, replacement=replacement)
+
+
+def _terms(settings: TermSettings, profile: Profile) -> Terms:
+    words = settings.words + (read_terms(settings.file) if settings.file is not None else ())
+    action = settings.action if "action" in settings.model_fields_set else profile.terms_action
+    replacement = profile.terms_replacement if settings.replacement is None else settings.replacement
+    return Terms(settings.name, words, action, replacement, settings.whole_word)
+
+
+class Conversations:
+    """Keeps the secrets of conversations: by the principal and the conversation, or for one turn where it has none."""
+
+    def __init__(self, make_key: Callable[[], bytes]) -> None:
+        self._make_key = make_key
+        self._secrets: OrderedDict[tuple[str, str], Secrets] = OrderedDict()
+
+    def secrets(self, principal: str, conversation: str | None) -> Secrets:
+        """Return the secrets of a conversation, new ones where it has none yet."""
+        if not conversation:
+            return Secrets(self._make_key())
+        key = (principal, conversation)
+        found = self._secrets.get(key)
+        if found is None:
+            found = self._secrets[key] = Secrets(self._make_key())
+            if len(self._secrets) > MAX_CONVERSATIONS:
+                self._secrets.popitem(last=False)
+        else:
+            self._secrets.move_to_end(key)
+        return found
+
+    def forget(self, principal: str, conversation: str) -> None:
+        """Forget a conversation's key and names: what was written with them can no longer be tied to anything."""
+        self._secrets.pop((principal, conversation), None)
