@@ -15,6 +15,7 @@ from trunkline.telemetry import (
     FIRST_TOKEN_BUCKETS,
     BytesReceived,
     RequestServed,
+    Screened,
     Telemetry,
     TurnEnded,
     TurnStarted,
@@ -194,3 +195,20 @@ def test_the_end_of_a_turn_is_one_line_of_log(caplog: pytest.LogCaptureFixture):
     (record,) = caplog.records
     expected = "turn ended turn=turn_1 upstream=support outcome=completed reason=stop duration_s=1.500 characters=40"
     assert record.getMessage() == expected
+
+
+def test_what_guards_did_is_counted_by_rule_and_by_path():
+    telemetry = Telemetry()
+    telemetry.tell(Screened("up", {("card", "mask"): 2}, 19, 0.5, 100, 7))
+    telemetry.tell(Screened("up", {("card", "mask"): 1, ("email", "flag"): 1}, 3, 0.25, 10, 0))
+    page = telemetry.exposition().decode()
+    for line in (
+        'trunkline_guard_actions_total{action="mask",rule="card",upstream="up"} 3.0',
+        'trunkline_guard_actions_total{action="flag",rule="email",upstream="up"} 1.0',
+        'trunkline_guard_pieces_total{path="exact",upstream="up"} 7.0',
+        'trunkline_guard_pieces_total{path="fast",upstream="up"} 103.0',
+        'trunkline_guard_held_seconds_total{upstream="up"} 0.75',
+        'trunkline_guard_held_characters_bucket{le="4.0",upstream="up"} 1.0',
+        'trunkline_guard_held_characters_sum{upstream="up"} 22.0',
+    ):
+        assert line in page

@@ -20,7 +20,7 @@ from trunkline.telemetry import (
 )
 
 FACTS: Final[tuple[Fact, ...]] = (
-    Screened("support", {("card", "mask"): 1}, 19, 0.2),
+    Screened("support", {("card", "mask"): 1}, 19, 0.2, 100, 9),
     TurnStarted("turn", "support", "native"),
     TurnEnded("turn", "support", "support", "model", "failed", "turn_timeout", 120.0, 0.5, 100, 24, 11),
     RequestServed("/v1/turns", "POST", 201),

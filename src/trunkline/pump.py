@@ -413,7 +413,8 @@ class Pump:
         reports = Counter(
             (entry.event.rule, entry.event.action) for entry in self._turn.entries if type(entry.event) is Guarded
         )
-        screened = Screened(self._upstream.name, reports, self._screen.most_held, self._screen.held_s)
+        screen = self._screen
+        screened = Screened(self._upstream.name, reports, screen.most_held, screen.held_s, *screen.pieces)
         self._house.telemetry.tell(screened)
         self._house.telemetry.tell(
             TurnEnded(

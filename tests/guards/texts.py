@@ -128,8 +128,8 @@ ACTIONS: tuple[Action, ...] = ("mask", "partial", "hash", "pseudonym", "remove",
 def small_pattern(rnd: Random, depth: int = 0, *, counts: Sequence[str] = _COUNTS) -> str:
     """The body of a pattern over few characters.
 
-    What is repeated without end repeats nothing itself: the reference's `re` would try all ways to divide a text between
-    the two.
+    What is repeated without end repeats nothing itself: the reference's `re` would try all ways to divide a text
+    between the two.
     """
     kind = rnd.random()
     if depth > 3 or kind < 0.4 or (kind >= 0.75 and not counts):

@@ -18,7 +18,7 @@ class Matcher:
     could make it part of a match, leaving validators aside, and nothing of a blocked match is ever released.
     """
 
-    __slots__ = ("_automaton", "_held", "_passed", "_row", "_scanner", "_seam", "found")
+    __slots__ = ("_automaton", "_held", "_passed", "_row", "_scanner", "_seam", "fed", "found", "scanned")
 
     def __init__(self, automaton: Automaton, secrets: Secrets) -> None:
         self._automaton = automaton
@@ -29,6 +29,10 @@ class Matcher:
         """Where the fast lane is; None while the scanner has the text."""
         self._held = ""
         self._passed = 0
+        self.fed = 0
+        """How many pieces were fed."""
+        self.scanned = 0
+        """How many of them took the exact scan."""
 
     @property
     def blocked(self) -> bool:
@@ -42,6 +46,7 @@ class Matcher:
 
     def feed(self, text: str) -> str:
         """Take the next piece; return what is released by it, the same object where nothing is changed or held."""
+        self.fed += 1
         if self._row is None:
             return self._scan(text)
         row = reduce(getitem, text, self._row)
@@ -73,6 +78,7 @@ class Matcher:
         """Let the scanner take the text, and take the lane back from it as soon as its text is quiet again."""
         if self._scanner.blocked:
             return ""
+        self.scanned += 1
         self._row = None
         released = self._scanner.scan(text)
         if not self._scanner.blocked:

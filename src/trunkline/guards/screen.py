@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from trunkline.core.events import AnyEvent, Delta, Guarded, Notice, ToolCall
 from trunkline.guards.base import Stage
 from trunkline.guards.json_answer import JsonAnswer, JsonFault
+from trunkline.guards.matcher import Matcher
 
 # After any other end the held text may be the first half of something that must not be shown.
 _RELEASING: Final = frozenset({"stop", "tool_calls"})
@@ -86,6 +87,12 @@ class Screen:
             for shape in self._shapes.values():
                 shape.finish()
         return released
+
+    @property
+    def pieces(self) -> tuple[int, int]:
+        """How many pieces the matchers of texts were fed, and how many of them took the exact scan."""
+        matchers = [stage for chain in self._chains.values() for stage in chain if isinstance(stage, Matcher)]
+        return sum(matcher.fed for matcher in matchers), sum(matcher.scanned for matcher in matchers)
 
     @property
     def held(self) -> int:
