@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from cuts import every_cut
 from trunkline.core.events import Guarded
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.base import Stage
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.rule import Rule, Terms
 from trunkline.guards.surrogates import SurrogateJoin
 from trunkline.guards.tool_arguments import ToolArguments

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trunkline.guards.actions import Secrets, written
+from trunkline.guards.matching.view import fold, fold_term, is_word, view_of
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.view import fold, fold_term, is_word, view_of
 
 BARRIER = "\U0010fffe"
 _ONE = r"(?:\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|[^\\\]])"

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from trunkline.core.events import Guarded
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.base import Stage
 from trunkline.guards.escaped_text import EscapedText, Places
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.rule import Action, Rule
 from trunkline.guards.surrogates import SurrogateJoin
 

@@ -16,11 +16,11 @@ from guards import texts
 from guards.reference import Reference
 from trunkline.core.events import Guarded
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.base import Stage
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.states import State
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.states import State
 from trunkline.guards.surrogates import SurrogateJoin
 
 Result = tuple[str, list[Guarded], bool]

@@ -8,10 +8,10 @@ import pytest
 
 from guards import texts
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.scanner import Scanner
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.scanner import Scanner
 
 
 def matcher_of(*rules: Rule | Terms) -> Matcher:

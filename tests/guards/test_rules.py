@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from guards.planted import LANGUAGES, MAKERS, PER_TEXT, planted, prose
 from guards.reference import Reference
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.rules import RULES, pieces
 
 HERE = Path(__file__).parent / "rules"

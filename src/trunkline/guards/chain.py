@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
 from trunkline.guards.base import Stage
 from trunkline.guards.known_terms import known_terms
 from trunkline.guards.markdown import MarkdownStrip
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.profiles import PROFILES, Profile
 from trunkline.guards.rule import Rule, Terms
 from trunkline.guards.rules import RULES
@@ -23,6 +23,8 @@ from trunkline.guards.tool_arguments import ToolArguments
 from trunkline.guards.validators import VALIDATORS
 from trunkline.guards.whitespace import WhitespaceCollapse
 
+# Also where Markdown is taken out: marks that stand for themselves stay, and `5**36**-22-1234` is a number to a reader.
+MARKDOWN_MARKS: Final = "*`~"
 MAX_CONVERSATIONS: Final = 100_000  # bounds the memory of keys and pseudonyms; the oldest go first
 _SAMPLE: Final = (
     "Hello! Thanks for waiting, I have found your order 48213. It left our warehouse on 12 March 2026 at 9:45 and will "
@@ -45,7 +47,7 @@ class Guard:
         if settings is None:
             return
         profile = PROFILES[settings.profile]
-        self._automaton = Automaton(list(rules_of(settings)) if rules is None else rules)
+        self._automaton = Automaton(list(rules_of(settings)) if rules is None else rules, hidden=MARKDOWN_MARKS)
         self._automaton.warm_up(_SAMPLE)
         self._strips = (settings.markdown or profile.markdown) == "strip"
         self._collapses = (settings.whitespace or profile.whitespace) == "collapse"

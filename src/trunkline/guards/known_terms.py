@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from trunkline.guards.automaton import Automaton
+from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.rule import Action, Terms
 
 MAX_TERMS: Final = 64  # a record of a person, not a second configuration

@@ -6,9 +6,9 @@ from functools import reduce
 from operator import getitem
 
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
-from trunkline.guards.rows import Row
-from trunkline.guards.scanner import Scanner
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.rows import Row
+from trunkline.guards.matching.scanner import Scanner
 
 
 class Matcher:

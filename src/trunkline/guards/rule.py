@@ -18,7 +18,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 class Rule:
     """A pattern and its action. Its place in the list of rules is its priority: of equally long matches the first wins.
 
-    `pattern` is of the subset that `trunkline.guards.pattern` describes and is matched on the match view.
+    `pattern` is of the subset that `trunkline.guards.matching.pattern` describes and is matched on the match view.
     `validator` is given the match view of a candidate and may reject it; one that raises has accepted.
     `replacement` is what `mask` writes, `[NAME]` unless given. A match is at most `cap` characters of the match view
     long: unless given, as long as the pattern allows, up to 320, and 128 where the pattern sets no limit.

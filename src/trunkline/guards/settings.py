@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trunkline.core.errors import nearest
-from trunkline.guards.pattern import parse
+from trunkline.guards.matching.pattern import parse
 from trunkline.guards.profiles import PROFILES
 from trunkline.guards.rule import MAX_CAP, MAX_REPLACEMENT, Action
 from trunkline.guards.rules import RULES

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from guards import texts
-from trunkline.guards.automaton import Automaton
-from trunkline.guards.rows import ENTRIES_PER_ROW, Row
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.rows import ENTRIES_PER_ROW, Row
 from trunkline.guards.rule import Rule, Terms
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from trunkline.guards.classes import Classes
-from trunkline.guards.states import State, States
-from trunkline.guards.view import MAX_TRANSPARENT
+from trunkline.guards.matching.classes import Classes
+from trunkline.guards.matching.states import State, States
+from trunkline.guards.matching.view import MAX_TRANSPARENT
 
 ENTRIES_PER_ROW: Final = 10  # on average; bounds what the rows' own tables and threads take
 

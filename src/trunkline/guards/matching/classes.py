@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from trunkline.guards.sets import Sets
-from trunkline.guards.view import fold, view_of
+from trunkline.guards.matching.sets import Sets
+from trunkline.guards.matching.view import fold, view_of
 
 MAX_CHARS: Final = 50_000  # bounds the memory that a text of all of Unicode could take
 
@@ -17,7 +17,7 @@ class CharClass:
 
     def __init__(self, sets: int, side: int, letter: str) -> None:
         self.sets = sets
-        """The answers to the rules' questions (`trunkline.guards.sets`)."""
+        """The answers to the rules' questions (`trunkline.guards.matching.sets`)."""
         self.side = side
         """Those that matter for what comes next."""
         self.letter = letter

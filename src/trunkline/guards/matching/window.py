@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trunkline.guards.classes import CharClass, Classes
-from trunkline.guards.view import MAX_TRANSPARENT, view_of
+from trunkline.guards.matching.classes import CharClass, Classes
+from trunkline.guards.matching.view import MAX_TRANSPARENT, view_of
 
 
 class Window:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.guards import syntax
-from trunkline.guards.pattern import parse
+from trunkline.guards.matching import syntax
+from trunkline.guards.matching.pattern import parse
 
 PAIRS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda ends: (min(ends), max(ends))))
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from trunkline.guards.nfa import Accept
+from trunkline.guards.matching.nfa import Accept
 
 
 class Place(NamedTuple):

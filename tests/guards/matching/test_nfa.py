@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from guards import texts
-from trunkline.guards.nfa import DEFAULT_CAP, NO_LIMIT, UNBOUNDED_CAP, Accept, Nfa
-from trunkline.guards.pattern import parse
-from trunkline.guards.sets import Sets
+from trunkline.guards.matching.nfa import DEFAULT_CAP, NO_LIMIT, UNBOUNDED_CAP, Accept, Nfa
+from trunkline.guards.matching.pattern import parse
+from trunkline.guards.matching.sets import Sets
 
 ACCEPT = Accept(0, None)
 

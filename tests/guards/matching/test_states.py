@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from guards import texts
-from trunkline.guards import states as states_module
-from trunkline.guards.automaton import Automaton
+from trunkline.guards.matching import states as states_module
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.states import State, States
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.states import State, States
 
 
 def walk(automaton: Automaton, text: str, states: States | None = None) -> State:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from guards import texts
-from trunkline.guards.automaton import Automaton
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.window import Window
 from trunkline.guards.rule import Rule
-from trunkline.guards.window import Window
 
 CLASSES = Automaton([Rule("digits", r"\d+")]).classes
 

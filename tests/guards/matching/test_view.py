@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.guards.view import fold, fold_term, is_word, view_of
+from trunkline.guards.matching.view import fold, fold_term, is_word, view_of
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.guards.nfa import Accept
-from trunkline.guards.words import Words
+from trunkline.guards.matching.nfa import Accept
+from trunkline.guards.matching.words import Words
 
 LETTERS = st.sampled_from("ab机\uffff")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.guards import classes as classes_module
-from trunkline.guards.classes import Classes
-from trunkline.guards.sets import TERM_WORD, Sets
-from trunkline.guards.syntax import DIGIT, CharSet
+from trunkline.guards.matching import classes as classes_module
+from trunkline.guards.matching.classes import Classes
+from trunkline.guards.matching.sets import TERM_WORD, Sets
+from trunkline.guards.matching.syntax import DIGIT, CharSet
 
 
 def made() -> tuple[Classes, int]:

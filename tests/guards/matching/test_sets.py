@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.guards.sets import OUTSIDE_WORD, TERM_WORD, Condition, Sets
-from trunkline.guards.syntax import WORD, CharSet, Context, cases, union
-from trunkline.guards.view import is_word
+from trunkline.guards.matching.sets import OUTSIDE_WORD, TERM_WORD, Condition, Sets
+from trunkline.guards.matching.syntax import WORD, CharSet, Context, cases, union
+from trunkline.guards.matching.view import is_word
 
 RANGES = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60))).map(
     lambda pairs: union((first, first + more) for first, more in pairs)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from trunkline.guards.classes import CharClass
-from trunkline.guards.nfa import NO_LIMIT, Accept, Nfa
-from trunkline.guards.sets import Condition
-from trunkline.guards.words import Place, Words
+from trunkline.guards.matching.classes import CharClass
+from trunkline.guards.matching.nfa import NO_LIMIT, Accept, Nfa
+from trunkline.guards.matching.sets import Condition
+from trunkline.guards.matching.words import Place, Words
 
 MAX_STATES: Final = 50_000  # bounds memory, as does the next
 MAX_TRANSITIONS: Final = 500_000

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.guards.pattern import MAX_DEPTH, MAX_STATES, PatternError, parse
-from trunkline.guards.syntax import WORD, Chars, CharSet, Choice, Context, Repeat, Sequence, complement
+from trunkline.guards.matching.pattern import MAX_DEPTH, MAX_STATES, PatternError, parse
+from trunkline.guards.matching.syntax import WORD, Chars, CharSet, Choice, Context, Repeat, Sequence, complement
 
 
 def one(chars: str) -> Chars:

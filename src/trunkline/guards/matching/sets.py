@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Final, NamedTuple
 
-from trunkline.guards.syntax import CharSet, Context, cases
-from trunkline.guards.view import is_word
+from trunkline.guards.matching.syntax import CharSet, Context, cases
+from trunkline.guards.matching.view import is_word
 
 TERM_WORD: Final = 1
-"""The bit of a character that makes a term's neighbour part of a longer word (`trunkline.guards.view.is_word`)."""
+"""The bit of a character that makes a term's neighbour part of a longer word (`view.is_word`)."""
 
 
 class Condition(NamedTuple):

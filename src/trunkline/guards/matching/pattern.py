@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
-from trunkline.guards import syntax
-from trunkline.guards.syntax import Chars, CharSet, Choice, Context, Node, Pattern, Ranges, Repeat, Sequence
-from trunkline.guards.view import view_of
+from trunkline.guards.matching import syntax
+from trunkline.guards.matching.syntax import Chars, CharSet, Choice, Context, Node, Pattern, Ranges, Repeat, Sequence
+from trunkline.guards.matching.view import view_of
 
 MAX_STATES: Final = 10_000  # a bound on memory and start time; the longest real patterns take some 500
 MAX_DEPTH: Final = 50  # a bound on recursion

@@ -8,13 +8,13 @@ from typing import Final, Literal, NamedTuple
 
 from trunkline.core.events import Guarded
 from trunkline.guards.actions import Secrets, written
-from trunkline.guards.automaton import Automaton
-from trunkline.guards.rows import Row
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.rows import Row
+from trunkline.guards.matching.seam import Seam
+from trunkline.guards.matching.states import State
+from trunkline.guards.matching.view import fold_term
+from trunkline.guards.matching.window import Window
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.seam import Seam
-from trunkline.guards.states import State
-from trunkline.guards.view import fold_term
-from trunkline.guards.window import Window
 
 
 class _Attempt(NamedTuple):

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from trunkline.guards.classes import Classes
-from trunkline.guards.nfa import DEFAULT_CAP, Accept, Nfa
-from trunkline.guards.pattern import parse
-from trunkline.guards.rows import Rows
+from trunkline.guards.matching.classes import Classes
+from trunkline.guards.matching.nfa import DEFAULT_CAP, Accept, Nfa
+from trunkline.guards.matching.pattern import parse
+from trunkline.guards.matching.rows import Rows
+from trunkline.guards.matching.sets import OUTSIDE_WORD, TERM_WORD, Sets
+from trunkline.guards.matching.states import Beginning, States
+from trunkline.guards.matching.view import MAX_TRANSPARENT, fold_term, is_word
+from trunkline.guards.matching.words import Words
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.sets import OUTSIDE_WORD, TERM_WORD, Sets
-from trunkline.guards.states import Beginning, States
-from trunkline.guards.view import MAX_TRANSPARENT, fold_term, is_word
-from trunkline.guards.words import Words
 
 MAX_ROWS: Final = 20_000  # bounds memory
 _NO_SUCH_CHAR: Final = "\U0010ffff"
@@ -24,7 +24,7 @@ class Automaton:
     """What some rules match, ready for `trunkline.guards.matcher`.
 
     The characters of `hidden` are transparent besides those that always are: where Markdown is kept, its marks.
-    Raises `trunkline.guards.pattern.PatternError` for a pattern that cannot run, `ValueError` for a term that cannot.
+    Raises `PatternError` for a pattern that cannot run, `ValueError` for a term that cannot.
     """
 
     __slots__ = ("blocks", "changes", "classes", "max_held", "rows", "rules", "states")

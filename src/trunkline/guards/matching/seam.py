@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
-from trunkline.guards.classes import Classes
-from trunkline.guards.states import State, States
-from trunkline.guards.view import MAX_TRANSPARENT
+from trunkline.guards.matching.classes import Classes
+from trunkline.guards.matching.states import State, States
+from trunkline.guards.matching.view import MAX_TRANSPARENT
 
 # The first character of a mark must not complete what stands before it, its last ones must end whatever could go on.
 # Nothing goes on over more transparent characters than a match may have.

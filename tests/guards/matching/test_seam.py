@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from guards import texts
-from trunkline.guards import seam as seam_module
-from trunkline.guards.automaton import Automaton
+from trunkline.guards.matching import seam as seam_module
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.seam import MARKS, Seam
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.seam import MARKS, Seam
 
 GONE = Terms("gone", ("zap",), "remove", whole_word=False)
 

@@ -8,9 +8,9 @@ import pytest
 from stdnum import luhn
 
 from trunkline.guards.actions import Secrets
-from trunkline.guards.automaton import Automaton
+from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.scanner import Scanner
 from trunkline.guards.rule import Rule, Terms
-from trunkline.guards.scanner import Scanner
 
 
 def scanned(rules: Sequence[Rule | Terms], text: str) -> tuple[str, list[tuple[str, int, int, int, int]], bool]:

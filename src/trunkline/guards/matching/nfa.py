@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from trunkline.guards import syntax
-from trunkline.guards.sets import Condition, Sets
-from trunkline.guards.syntax import Chars, Choice, Node, Repeat, Sequence
+from trunkline.guards.matching import syntax
+from trunkline.guards.matching.sets import Condition, Sets
+from trunkline.guards.matching.syntax import Chars, Choice, Node, Repeat, Sequence
 
 NO_LIMIT: Final = 1 << 60
 DEFAULT_CAP: Final = 320

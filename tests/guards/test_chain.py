@@ -1,0 +1,120 @@
+"""A guard made of its settings: what goes first, what each setting changes, and whose secrets are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from trunkline.core.events import Delta, Guarded, ToolCall
+from trunkline.guards.actions import Secrets
+from trunkline.guards.chain import Conversations, Guard, rules_of
+from trunkline.guards.profiles import PROFILES
+from trunkline.guards.rules import RULES
+from trunkline.guards.screen import Screen
+from trunkline.guards.settings import GuardSettings
+
+CARD, OTHER_CARD = "4111 1111 1111 1111", "5555-5555-5555-4444"
+
+
+def screened(text: str, *names: str, **fields: Any) -> str:
+    """What is shown of a text, fed by characters and as a whole, which must be the same."""
+    guard, shown = Guard(GuardSettings(**fields)), []
+    for pieces in (list(text), [text]):
+        screen = Screen(guard.for_turn(Secrets(b"key"), names))
+        events = [event for piece in pieces for event in screen.screen([Delta(piece, 0)], 0.0)]
+        events += screen.finish("stop", 0.0)
+        shown.append("".join(event.text for event in events if isinstance(event, Delta)) + screen.blocked)
+    assert shown[0] == shown[1]
+    return shown[0]
+
+
+def test_the_default_masks_by_name():
+    assert screened(f"Card {CARD}, mail a@b.example") == "Card [CARD], mail [EMAIL]"
+
+
+@pytest.mark.parametrize("markdown", ["keep", "strip"])
+@pytest.mark.parametrize("written", ["**536**-22-1234", "5`36`-22-1234", "~~536~~-22-1234", "536-**22**-1234"])
+def test_emphasis_hides_nothing(markdown: str, written: str):
+    shown = screened(f"It is {written}.", markdown=markdown)
+    assert "[US_SSN]" in shown
+    assert "22" not in shown
+
+
+def test_markdown_and_blanks_go_where_that_is_asked():
+    text = "**Hello**   there\n\n\n\n[here](https://example.com)"
+    assert screened(text, markdown="strip", whitespace="collapse") == "Hello there\n\nhere"
+    assert screened(text) == text
+    assert screened(text, profile="redact") == "Hello there\n\nhere"
+
+
+def test_what_is_allowed_goes_before_every_rule():
+    assert screened(f"{CARD} {OTHER_CARD}", allow=(OTHER_CARD,)) == f"[CARD] {OTHER_CARD}"
+    assert screened("Ring (0800) 123.456*1", allow=("(0800) 123.456",)) == "Ring (0800) 123.456*1"
+
+
+def test_ones_own_rules_go_before_those_that_ship():
+    rules = ({"name": "visa", "pattern": r"4\d{3}(?: \d{4}){3}", "action": "partial"},)
+    assert screened(CARD, rules=rules) == "**** **** **** 1111"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"actions": {"card": "off"}}, f"{CARD} [EMAIL] Acme"),
+        ({"actions": {"card": "remove"}}, " [EMAIL] Acme"),
+        ({"actions": {"card": "flag"}}, f"{CARD} [EMAIL] Acme"),
+        ({"replacements": {"card": "<card>"}}, "<card> [EMAIL] Acme"),
+        ({"terms": ({"words": ("acme",)},)}, "[CARD] [EMAIL] [TERM]"),
+        ({"terms": ({"words": ("acme",), "action": "block"},)}, "[CARD] [EMAIL] guard_rule"),
+        ({"profile": "redact", "terms": ({"words": ("acme",)},)}, "[REDACTED] [REDACTED] [FILTERED]"),
+        ({"profile": "block", "terms": ({"words": ("acme",)},)}, "guard_rule"),
+        ({"profile": "block", "actions": {"card": "mask", "email": "mask"}}, "[CARD] [EMAIL] Acme"),
+        ({"profile": "payment"}, "**** **** **** 1111 [EMAIL] Acme"),
+        ({"profile": "eu-privacy"}, "[CARD_1] [EMAIL_1] Acme"),
+    ],
+)
+def test_each_setting_does_what_it_says(fields: dict[str, Any], shown: str):
+    assert screened(f"{CARD} a@b.example Acme", **fields) == shown
+
+
+def test_names_of_a_turn_are_masked_beside_the_rules():
+    assert screened(f"Jane Doe has {CARD}", "Jane Doe") == "[KNOWN_TERM] has [CARD]"
+
+
+def test_every_profile_says_what_every_rule_does():
+    for name in PROFILES:
+        rules = list(rules_of(GuardSettings(profile=name)))
+        assert [rule.name for rule in rules] == list(RULES)
+
+
+def calls(guard: Guard, *pieces: str) -> Iterator[ToolCall | Guarded]:
+    screen = Screen(guard.for_turn(Secrets(b"key")))
+    for piece in pieces:
+        yield from screen.screen([ToolCall(0, 0, arguments=piece)], 0.0)
+    yield from screen.finish("tool_calls", 0.0)
+
+
+def test_tool_arguments_are_screened_unless_they_pass():
+    pieces = ('{"card": "4111 1111', ' 1111 1111"}')
+    for choice, shown in {"screen": '{"card": "[CARD]"}', "pass": "".join(pieces)}.items():
+        guard = Guard(GuardSettings(tool_arguments=choice))
+        events = list(calls(guard, *pieces))
+        assert "".join(event.arguments for event in events if isinstance(event, ToolCall)) == shown
+
+
+def test_no_settings_look_for_nothing():
+    screen = Screen(Guard(None).for_turn(Secrets(b"key")))
+    assert screen.screen([Delta(CARD, 0)], 0.0) == [Delta(CARD, 0)]
+
+
+def test_a_conversation_keeps_its_secrets_and_a_turn_without_one_has_its_own():
+    keys = iter(range(9))
+    conversations = Conversations(lambda: bytes([next(keys)]))
+    first = conversations.secrets("p", "c")
+    assert conversations.secrets("p", "c") is first
+    others = [conversations.secrets("q", "c"), conversations.secrets("p", "d"), conversations.secrets("p", "")]
+    assert len({secrets.digest("card", CARD) for secrets in (first, *others)}) == 4
+    conversations.forget("p", "c")
+    assert conversations.secrets("p", "c") is not first
