@@ -107,11 +107,12 @@ def _is_national(text: str) -> bool:
 
 def _is_in_plan(text: str, region: str) -> bool:
     """Tell whether the plan of `region` has the number and, for a fixed line, its area code is what stands apart."""
-    number = _valid(text, region)
-    if number is None or text.lstrip("(")[0] != "0":
-        return number is not None
-    if len(digits(text)) < _LEAST_DIGITS:
+    has_trunk_zero = text.lstrip("(")[0] == "0"
+    if has_trunk_zero and len(digits(text)) < _LEAST_DIGITS:
         return False  # "051-23543" was a number once; today it is a part.
+    number = _valid(text, region)
+    if number is None or not has_trunk_zero:
+        return number is not None
     area_length = phonenumbers.length_of_geographical_area_code(number)
     first_group = _FIRST_GROUP.findall(text)[0]
     trunk_zero = 0 if region == "IT" else 1
