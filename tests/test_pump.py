@@ -108,7 +108,7 @@ class Chains:
     """A guard whose stages the test gives."""
 
     def __init__(self, stages: Callable[[], list[Any]]) -> None:
-        self.text = self.arguments = stages
+        self.text = self.arguments = self.word = stages
 
     def for_turn(self, secrets: Any, names: Any) -> Chains:
         return self

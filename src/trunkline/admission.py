@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trunkline.core.errors import Fault, RequestRefused, nearest
 from trunkline.core.events import Notice
 from trunkline.core.request import Message, TurnRequest
+from trunkline.guards.known_terms import known_terms
 from trunkline.pump import Route
 from trunkline.tokens import count_prompt
 from trunkline.upstreams import Upstream
@@ -68,6 +69,7 @@ class Admission:
                 "input_required", f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`."
             )
         _check_text(request)
+        _check_terms(request)
         _check_messages(messages, upstream)
         _check_options(request, upstream)
         fallbacks = [self._upstreams[name] for name in upstream.settings.fallbacks]
@@ -137,6 +139,15 @@ def _check_text(request: TurnRequest) -> None:
         msgspec.json.encode([request.options, messages, request.stop, request.metadata])
     except UnicodeEncodeError:
         raise RequestRefused("invalid_request", "The request holds a lone surrogate, which is no character.") from None
+
+
+def _check_terms(request: TurnRequest) -> None:
+    """Refuse terms that nothing could be matched with."""
+    try:
+        if request.terms:
+            known_terms(request.terms)
+    except ValueError as error:
+        raise RequestRefused("invalid_request", str(error), faults=[Fault("/terms", str(error))]) from None
 
 
 def _check_messages(messages: Sequence[Message], upstream: Upstream) -> None:

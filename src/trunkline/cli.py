@@ -312,6 +312,8 @@ def _guard_settings(config: Path | None, profile: str | None) -> GuardSettings |
     from trunkline.guards.profiles import DEFAULT, NONE, PROFILES  # noqa: PLC0415 - as in serve
     from trunkline.guards.settings import GuardSettings  # noqa: PLC0415
 
+    if config is None and profile == NONE:
+        return None
     if config is None and (profile is None or profile in PROFILES):
         return GuardSettings(profile=profile or DEFAULT)
     settings = _load(config)

@@ -237,10 +237,10 @@ class Pump:
         released = screen.screen(events, now)
         if released:
             self._house.log.append(self._turn, released)
+        if screen.json_fault is not None and not self._told_unexpected:
+            self._unexpected(screen.json_fault, now)
         if screen.blocked:
             self._end(Ended("blocked", screen.blocked), now)
-        elif screen.json_fault is not None and not self._told_unexpected:
-            self._unexpected(screen.json_fault, now)
         elif len(self._turn.entries) > MAX_ENTRIES:
             self._end(Ended("failed", "answer_too_long", detail=f"more than {MAX_ENTRIES} pieces"), now)
 
@@ -382,10 +382,13 @@ class Pump:
     def _last_events(self, ended: Ended, now: float) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""
         last = self._screen.finish(ended.reason, now)
+        is_whole = ended.outcome == "completed" and ended.reason != "tool_calls"
+        if is_whole:
+            self._screen.close_shapes(max(1, len(ended.finish_reasons)))
         fault = self._screen.json_fault
         if self._screen.blocked and ended.outcome != "blocked":
             ended = Ended("blocked", self._screen.blocked)
-        elif fault is not None and ended.reason == "stop" and not self._told_unexpected:
+        elif fault is not None and is_whole and not self._told_unexpected:
             detail = f"at character {fault.offset}: {fault.reason}"
             if self._upstream.settings.on_unexpected == "fail":
                 ended = Ended("failed", "answer_not_json", detail=detail)

@@ -189,6 +189,7 @@ class Turns:
     def forget(self, turn: Turn) -> None:
         """Erase a turn's text; an open one is cancelled first."""
         self.cancel(turn.id, None)
+        self.house.conversations.forget(turn.started.principal, turn.started.conversation_id)
         self.house.log.store.forget(turn.id)
 
     @property

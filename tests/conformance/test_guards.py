@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import httpx
 import pytest
+import websockets
 
 from conformance.readers import READERS, Seen, library
 from conftest import serving, settings_for
@@ -137,6 +139,35 @@ async def test_an_answer_that_should_be_json_is_flagged_or_fails_at_once(simulat
     else:
         assert [e.kind for e in events if isinstance(e, Notice)] == ["answer_not_json"]
         assert text_of(events) == (await simulator.ended(1))[-1]["text"]
+
+
+@pytest.mark.parametrize("prompt", ["sim:text=empty", "sim:text=short;sim:fault=finish=length", "sim:text=order"])
+async def test_no_answer_and_half_an_answer_are_no_json(simulator, prompt):
+    async with Relay(guarded(simulator, upstream={"expect": "json", "on_unexpected": "fail"})) as relay:
+        assert (await events_of(relay, prompt))[-1].reason == "answer_not_json"
+        assert (await events_of(relay, "sim:fault=tool-calls"))[-1].reason == "tool_calls"
+
+
+async def test_terms_come_with_a_request_on_every_endpoint_and_stay_in_the_relay(simulator):
+    terms, prompt = ["Größmann"], [{"role": "user", "content": "sim:text=german"}]
+    async with serving(guarded(simulator)) as url, httpx.AsyncClient() as http:
+        body = {"model": "support", "messages": prompt, "terms": terms}
+        chat = await http.post(f"{url}/v1/chat/completions", json=body)
+        native = await http.post(f"{url}/v1/turns?stream=true", json={"input": "sim:text=german", "terms": terms})
+        async with websockets.connect(url.replace("http", "ws", 1) + "/ws") as socket:
+            payload = {"messages": prompt, "terms": terms}
+            await socket.send(json.dumps({"type": "init", "payload": payload}))
+            said = ""
+            while '"complete"' not in (frame := str(await socket.recv())):
+                said += frame
+        for text in (chat.text, native.text, said):
+            assert "[KNOWN_TERM]" in text
+            assert "Größmann" not in text
+        for wrong in (["\u3164"], ["a\U0010ffff"], [""], ["x" * 65], ["y"] * 65):
+            refused = await http.post(f"{url}/v1/turns", json={"input": "hi", "terms": wrong})
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+        assert all(turn["state"] == "ended" for turn in (await http.get(f"{url}/v1/turns")).json()["turns"])
+    assert not any("terms" in row["body"] for row in await simulator.ended(3))
 
 
 async def test_ten_thousand_terms_do_not_keep_the_loop_busy_at_start(simulator, tmp_path):

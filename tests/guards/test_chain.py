@@ -79,6 +79,20 @@ def test_each_setting_does_what_it_says(fields: dict[str, Any], shown: str):
     assert screened(f"{CARD} a@b.example Acme", **fields) == shown
 
 
+@pytest.mark.parametrize(
+    "text", ["SSN 536  22  1234", "DE89  3704  0044  0532  0130  00", "Acme   Corp", "Jane \t Doe"]
+)
+def test_collapsing_makes_nothing_that_would_have_been_masked(text: str):
+    shown = screened(text, "Jane Doe", profile="redact", terms=({"words": ("acme corp",)},))
+    assert "[" in shown
+    assert text[-4:] not in shown
+
+
+@pytest.mark.parametrize("text", ["**Jane** Doe", "J**a**ne Doe", "Jane* Doe"])
+def test_emphasis_does_not_hide_a_name_of_the_turn(text: str):
+    assert "[KNOWN_TERM]" in screened(text, "Jane Doe")
+
+
 def test_names_of_a_turn_are_masked_beside_the_rules():
     assert screened(f"Jane Doe has {CARD}", "Jane Doe") == "[KNOWN_TERM] has [CARD]"
 
@@ -102,6 +116,41 @@ def test_tool_arguments_are_screened_unless_they_pass():
         guard = Guard(GuardSettings(tool_arguments=choice))
         events = list(calls(guard, *pieces))
         assert "".join(event.arguments for event in events if isinstance(event, ToolCall)) == shown
+
+
+def test_names_of_a_turn_are_looked_for_in_arguments_too():
+    screen = Screen(Guard(None).for_turn(Secrets(b"key"), ["Jane Doe"]))
+    events = screen.screen([ToolCall(0, 0, arguments='{"to": "Jane Doe"}')], 0.0)
+    assert events[0] == ToolCall(0, 0, arguments='{"to": "[KNOWN_TERM]"}')
+
+
+def test_half_a_character_in_arguments_that_nobody_screens_can_still_be_sent():
+    for guard in (Guard(None), Guard(GuardSettings(tool_arguments="pass"))):
+        events = list(calls(guard, '{"a": "\ud83d', "!"))
+        assert "".join(e.arguments for e in events if isinstance(e, ToolCall)) == '{"a": "\ufffd!'
+
+
+def named(*pieces: str, **fields: Any) -> tuple[list[Any], str]:
+    screen = Screen(Guard(GuardSettings(**fields)).for_turn(Secrets(b"key")))
+    events = [event for piece in pieces for event in screen.screen([ToolCall(0, 0, "call_1", piece)], 0.0)]
+    return events, screen.blocked
+
+
+def test_a_tools_name_is_looked_at_as_a_whole_however_it_comes():
+    for pieces in (["pay 4111 1111 1111 1111"], ["pay 4111 1111 ", "1111 1111"]):
+        events, blocked = named(*pieces)
+        assert blocked == "guard_rule"
+        assert [(e.rule, e.action) for e in events if isinstance(e, Guarded)] == [("card", "block")]
+
+
+@pytest.mark.parametrize("name", ["__search__", "_get_time_", "look  up", "get_weather"])
+def test_a_harmless_name_passes_in_every_profile(name: str):
+    assert named(name, profile="redact") == ([ToolCall(0, 0, "call_1", name)], "")
+
+
+def test_an_id_says_nothing():
+    screen = Screen(Guard(GuardSettings()).for_turn(Secrets(b"key")))
+    assert screen.screen([ToolCall(0, 0, "4111111111111111", "f")], 0.0) == [ToolCall(0, 0, "4111111111111111", "f")]
 
 
 def test_no_settings_look_for_nothing():

@@ -24,7 +24,7 @@ class Made:
     def text(self) -> list[Stage]:
         return [make() for make in self._stages]
 
-    arguments = text
+    arguments = word = text
 
 
 class Timeless(Screen):

@@ -13,13 +13,11 @@ LastReaderPolicy = Literal["cancel_after", "cancel", "finish"]
 ClientId = Annotated[str, Field(pattern=CLIENT_ID_PATTERN, description="1 to 128 of A-Z a-z 0-9 . _ : -")]
 
 
-def _has_letters(term: str) -> str:
-    if not any(char.isalnum() for char in term):
-        raise ValueError("a term needs a letter or a digit")
-    return term
-
-
-Term = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_has_letters)]
+Term = Annotated[str, Field(min_length=1, max_length=64)]
+Terms = Annotated[
+    tuple[Term, ...],
+    Field(max_length=64, description="Names known in advance that must not be shown: the caller's own, say."),
+]
 Stop = str | Annotated[list[str], Field(max_length=4)]
 
 
@@ -81,9 +79,7 @@ class TurnRequest(BaseModel):
     prompt_id: ClientId | None = None
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$", description="a BCP 47 tag")] | None = None
     metadata: dict[str, str] = Field(default_factory=dict, max_length=16)
-    terms: tuple[Term, ...] = Field(
-        default=(), max_length=64, description="Names known in advance that must not be shown: the caller's own, say."
-    )
+    terms: Terms = ()
     on_last_reader_gone: LastReaderPolicy | None = Field(
         default=None, description="What happens to the turn then; each endpoint has its own default."
     )

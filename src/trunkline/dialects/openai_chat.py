@@ -14,6 +14,7 @@ from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
 
 MAX_CHOICES: Final = 128  # bounds what a stream of ever new choices would hold
+MAX_TOOL_CALLS: Final = 128  # likewise
 MAX_WHOLE_ANSWER_BYTES: Final = 4 << 20  # bounds what a server that ignores "stream" may send at once
 
 
@@ -287,6 +288,9 @@ def _append_message(index: int, message: _Said, items: list[Item]) -> None:
         function = call.function or _Function()
         # In a whole answer calls have no index: their place in the list is it.
         number = place if call.index is None else call.index
+        if not 0 <= number < MAX_TOOL_CALLS:
+            items.append(_protocol(f"expected at most {MAX_TOOL_CALLS} tool calls, got the index {number}"))
+            return
         items.append(ToolCall(index, number, call.id or "", function.name or "", function.arguments or ""))
 
 

@@ -34,9 +34,10 @@ from trunkline.endpoints.base import (
     turn_headers,
     usage_fields,
 )
+from trunkline.endpoints.sentence_view import SentenceView, read_place
 from trunkline.endpoints.sockets import SERVICE_RESTART, framed, send_turn
 from trunkline.log import ReaderGone
-from trunkline.stores.base import TurnLog
+from trunkline.stores.base import Form, TurnLog
 from trunkline.turns import Turn
 
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["turns"])
@@ -109,7 +110,9 @@ async def create(
     turn, found = await start_once(request, principal, lambda: desk.turns.start(body, principal, "native"))
     headers = turn_headers(turn, found=found)
     if stream:
-        return _stream(request, turn, 0, headers, decide_errors=True)
+        within_s = desk.settings.commit_after_ms / 1_000
+        decision = Decision(partial(stream_error, shape=PROBLEM_DETAILS), within_s)
+        return EventStream(turn, 0, events, headers=headers, decision=decision)
     links = _links(turn.id, desk.access.tickets.issue(principal, turn.id))
     state = "ended" if turn.log.ended else "open"
     content = {"id": turn.id, "state": state, "tail": turn.log.tail, "links": links}
@@ -182,6 +185,7 @@ async def follow(
     turn_id: TurnId,
     request: Request,
     after: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the last offset the reader has")] = 0,
+    unit: Annotated[Literal["delta", "sentence"], Query(description="what a `delta` holds")] = "delta",
     last_event_id: Annotated[str | None, Header(max_length=64, description="wins over `after`")] = None,
     ticket: TicketInAddress = None,  # noqa: ARG001 - documented; Access reads it
 ) -> Response:
@@ -191,12 +195,16 @@ async def follow(
     """
     desk = desk_of(request)
     turn = desk.turns.find(turn_id, desk.access.follower(request, turn_id).principal)
-    if last_event_id:
+    form: Form = events
+    if unit == "sentence":
+        after, entry, parts = read_place(last_event_id or str(after), "Last-Event-ID")
+        form = SentenceView(entry, parts)
+    elif last_event_id:
         after = read_offset(last_event_id, "Last-Event-ID")
     turn.check_offset(after)
     if turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
-    return _stream(request, turn, after, turn_headers(turn), decide_errors=False)
+    return EventStream(turn, after, form, headers=turn_headers(turn))
 
 
 @router.websocket("/v1/turns/{turn_id}/ws")
@@ -255,14 +263,6 @@ _decode_client = msgspec.json.Decoder(_ClientCancel).decode
 def _find(request: Request, turn_id: str) -> Turn:
     desk = desk_of(request)
     return desk.turns.find(turn_id, desk.access.principal(request))
-
-
-def _stream(request: Request, turn: Turn, after: int, headers: dict[str, str], *, decide_errors: bool) -> EventStream:
-    decision = None
-    if decide_errors:
-        within_s = desk_of(request).settings.commit_after_ms / 1_000
-        decision = Decision(partial(stream_error, shape=PROBLEM_DETAILS), within_s)
-    return EventStream(turn, after, events, headers=headers, decision=decision)
 
 
 def _links(turn_id: str, ticket: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from trunkline.core.errors import REASONS, Fault, RequestRefused
 from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import CLIENT_ID_PATTERN, is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
-from trunkline.core.request import LastReaderPolicy, Message, Stop, TurnRequest
+from trunkline.core.request import LastReaderPolicy, Message, Stop, Terms, TurnRequest
 from trunkline.endpoints.base import (
     IDEMPOTENT,
     STARTS,
@@ -108,6 +108,7 @@ class ChatCompletionRequest(BaseModel):
     n: int | None = Field(default=1, ge=1, le=16)
     user: str | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    terms: Terms = ()
 
 
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
@@ -234,6 +235,7 @@ def _turn_request(body: ChatCompletionRequest, request: Request, model_name: str
             stop=body.stop,
             conversation_id=conversation,
             session_id=session,
+            terms=body.terms,
             options=options,
         )
     except ValidationError as error:

@@ -21,7 +21,7 @@ from trunkline.core.errors import REASONS, AccessDenied, RequestRefused, Trunkli
 from trunkline.core.events import Delta, Ended, Guarded, ToolCall
 from trunkline.core.ids import is_client_id
 from trunkline.core.record import TurnRecord, fold
-from trunkline.core.request import ClientId, LastReaderPolicy, Message, TurnRequest
+from trunkline.core.request import ClientId, LastReaderPolicy, Message, Terms, TurnRequest
 from trunkline.endpoints.access import Caller
 from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
@@ -52,6 +52,7 @@ class Payload(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     sessionId: ClientId | None = None  # noqa: N815
     conversationId: ClientId | None = None  # noqa: N815
+    terms: Terms = ()
     on_last_reader_gone: LastReaderPolicy | None = None
     cancel_after_s: float = Field(default=30, ge=0, le=3_600)
 
@@ -195,6 +196,7 @@ class _Talk:
             max_tokens=payload.max_tokens,
             session_id=payload.sessionId or in_address.get("sessionId") or None,
             conversation_id=payload.conversationId or in_address.get("conversationId") or None,
+            terms=payload.terms,
             on_last_reader_gone=payload.on_last_reader_gone,
             cancel_after_s=payload.cancel_after_s,
         )

@@ -8,6 +8,7 @@ from typing import Final
 
 from trunkline.guards.rule import Rule, Terms
 
+MAX_NAMES: Final = 10_000  # bounds the memory of a conversation; what comes after has no number
 DIGEST_DIGITS: Final = 16  # 64 bits: no two values of one conversation share a digest by accident
 KEPT: Final = 4
 _KEPT_SHARE: Final = 3  # at most one of so many
@@ -35,6 +36,8 @@ class Secrets:
     def pseudonym(self, rule: str, digest: str) -> str:
         """Return the name of the value with this digest: `EMAIL_1`, `EMAIL_2`, each the same whenever it comes."""
         name = self._names.get((rule, digest))
+        if name is None and len(self._names) >= MAX_NAMES:
+            return rule.upper()
         if name is None:
             self._counts[rule] += 1
             name = self._names[rule, digest] = f"{rule.upper()}_{self._counts[rule]}"

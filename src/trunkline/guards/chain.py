@@ -14,6 +14,7 @@ from trunkline.guards.known_terms import known_terms
 from trunkline.guards.markdown import MarkdownStrip
 from trunkline.guards.matcher import Matcher
 from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.view import MARKDOWN_MARKS
 from trunkline.guards.profiles import PROFILES, Profile
 from trunkline.guards.rule import Rule, Terms
 from trunkline.guards.rules import RULES
@@ -23,8 +24,6 @@ from trunkline.guards.tool_arguments import ToolArguments
 from trunkline.guards.validators import VALIDATORS
 from trunkline.guards.whitespace import WhitespaceCollapse
 
-# Also where Markdown is taken out: marks that stand for themselves stay, and `5**36**-22-1234` is a number to a reader.
-MARKDOWN_MARKS: Final = "*`~"
 MAX_CONVERSATIONS: Final = 100_000  # bounds the memory of keys and pseudonyms; the oldest go first
 _SAMPLE: Final = (
     "Hello! Thanks for waiting, I have found your order 48213. It left our warehouse on 12 March 2026 at 9:45 and will "
@@ -43,7 +42,7 @@ class Guard:
         """Take the settings; None makes a guard that looks for nothing. `rules` stand in for those of the settings."""
         self._automaton: Automaton | None = None
         self._strips = self._collapses = False
-        self.screens_tool_arguments = False
+        self.passes_tool_arguments = settings is not None and settings.tool_arguments == "pass"
         if settings is None:
             return
         profile = PROFILES[settings.profile]
@@ -51,7 +50,11 @@ class Guard:
         self._automaton.warm_up(_SAMPLE)
         self._strips = (settings.markdown or profile.markdown) == "strip"
         self._collapses = (settings.whitespace or profile.whitespace) == "collapse"
-        self.screens_tool_arguments = settings.tool_arguments == "screen"
+
+    @property
+    def looks_for_nothing(self) -> bool:
+        """True where only a turn's own names can be found."""
+        return self._automaton is None
 
     def for_turn(self, secrets: Secrets, names: Sequence[str] = ()) -> TurnGuard:
         """Make what a turn's screen asks for stages: with its conversation's secrets, and the names it brings along."""
@@ -62,13 +65,15 @@ class Guard:
         chain: list[Stage] = [SurrogateJoin()]
         if prepared and self._strips:
             chain.append(MarkdownStrip())
+        if prepared and self._collapses:
+            chain.append(WhitespaceCollapse())  # ahead: `536  22  1234` is a number once it is collapsed
         if self._automaton is not None:
             chain.append(Matcher(self._automaton, secrets))
         if names is not None:
             # Behind the matcher, so that what it reports does not depend on how far this stage has come.
             chain.append(Matcher(names, secrets))
         if prepared and self._collapses:
-            chain.append(WhitespaceCollapse())
+            chain.append(WhitespaceCollapse())  # And behind: what was removed leaves its blanks.
         return chain
 
 
@@ -88,11 +93,12 @@ class TurnGuard:
 
     def arguments(self) -> Sequence[Stage]:
         """Make the stages of one tool call's arguments, whose strings have chains of their own."""
-        if not self._guard.screens_tool_arguments:
-            return ()
-        return (ToolArguments(self._value),)
+        if self._guard.passes_tool_arguments or (self._guard.looks_for_nothing and self._names is None):
+            return (SurrogateJoin(),)
+        return (ToolArguments(self.word),)
 
-    def _value(self) -> Sequence[Stage]:
+    def word(self) -> Sequence[Stage]:
+        """Make the stages of a text that is no prose: a value in arguments, the name of a tool."""
         return self._guard.stages(self._secrets, self._names, prepared=False)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trunkline.guards.matching.automaton import Automaton
+from trunkline.guards.matching.view import MARKDOWN_MARKS
 from trunkline.guards.rule import Action, Terms
 
 MAX_TERMS: Final = 64  # a record of a person, not a second configuration
@@ -25,4 +26,5 @@ def known_terms(words: Sequence[str], action: Action = "mask", replacement: str 
     for place, word in enumerate(words):
         if len(word) > MAX_TERM_CHARS:
             raise ValueError(f"known term {place} has {len(word)} characters, at most {MAX_TERM_CHARS} are allowed")
-    return Automaton([Terms(RULE, tuple(words), action, replacement)], max_rows=MAX_ROWS)
+    terms = Terms(RULE, tuple(words), action, replacement)
+    return Automaton([terms], hidden=MARKDOWN_MARKS, max_rows=MAX_ROWS)

@@ -13,6 +13,7 @@ from trunkline.guards.matcher import Matcher
 # After any other end the held text may be the first half of something that must not be shown.
 _RELEASING: Final = frozenset({"stop", "tool_calls"})
 MAX_DETAIL_CHARS: Final = 200
+MAX_NAME_CHARS: Final = 256  # bounds what is looked at anew with each piece of a tool's name
 _Key = tuple[int, str]
 
 
@@ -25,6 +26,9 @@ class Chains(Protocol):
     def arguments(self) -> Sequence[Stage]:
         """Make those of one tool call's arguments."""
 
+    def word(self) -> Sequence[Stage]:
+        """Make those of a tool's name."""
+
 
 class Screen:
     """Screens the events of one turn, by a chain for each choice, channel and tool call.
@@ -32,7 +36,18 @@ class Screen:
     `screen` returns the released events of one read: the same objects where text is untouched, nothing after a block.
     """
 
-    __slots__ = ("_chains", "_held", "_held_since", "_make", "_shapes", "_strict", "blocked", "held_s", "most_held")
+    __slots__ = (
+        "_chains",
+        "_held",
+        "_held_since",
+        "_make",
+        "_names",
+        "_shapes",
+        "_strict",
+        "blocked",
+        "held_s",
+        "most_held",
+    )
 
     def __init__(self, make: Chains, *, expects_json: bool = False, strict: bool = False) -> None:
         """Take what makes the chains. `expects_json`: answers are checked; `strict`: nothing from a fault on goes."""
@@ -40,6 +55,7 @@ class Screen:
         self._chains: dict[_Key, Sequence[Stage]] = {}
         self._shapes: dict[int, JsonAnswer] | None = {} if expects_json else None
         self._strict = strict
+        self._names: dict[tuple[int, int], str] = {}
         self._held: dict[_Key, int] = {}
         self._held_since = 0.0
         self.blocked = ""
@@ -84,8 +100,6 @@ class Screen:
         self._held.clear()
         if self._shapes is not None:
             self._follow_shape(released)
-            for shape in self._shapes.values():
-                shape.finish()
         return released
 
     @property
@@ -112,6 +126,14 @@ class Screen:
         printable = "".join(c if c.isprintable() else " " for c in whole)
         return printable if len(printable) <= MAX_DETAIL_CHARS else printable[: MAX_DETAIL_CHARS - 1] + "…"
 
+    def close_shapes(self, choices: int) -> None:
+        """The answer is complete: each of so many choices must have been JSON, also one that said nothing."""
+        if self._shapes is not None:
+            for choice in range(choices):
+                self._shapes.setdefault(choice, JsonAnswer(allow_fence=True))
+            for shape in self._shapes.values():
+                shape.finish()
+
     def _whole(self, text: str) -> str | None:
         """Screen a text that came as a whole; None where it is blocked."""
         if not text:
@@ -125,15 +147,33 @@ class Screen:
         return "".join(event.text for event in released if isinstance(event, Delta))
 
     def _feed_call(self, event: ToolCall, released: list[AnyEvent], now: float) -> bool:
-        """Release what a piece of a tool call lets go. Its name and id cannot be masked: a match in them blocks."""
-        for word in (event.name, event.call_id):
-            if word and self._whole(word) != word:
-                self.blocked = "guard_rule"
-                return False
+        """Release what a piece of a tool call lets go. Its name cannot be masked: a match in it blocks."""
+        if event.name and not self._passes_name(event, released):
+            return False
         if not event.arguments:
             released.append(event)
             return True
         return self._feed((event.choice, f"tool {event.index}"), event, event.arguments, released, now)
+
+    def _passes_name(self, event: ToolCall, released: list[AnyEvent]) -> bool:
+        """Look at all that came of a tool's name; its id is the platform's own and says nothing."""
+        key = event.choice, event.index
+        name = self._names[key] = self._names.get(key, "") + event.name
+        try:
+            found = []
+            text = name
+            for stage in self._make.word():
+                text = stage.feed(text) + stage.finish()
+                found += [report for report in stage.found if report.action != "flag"]
+        except Exception:  # noqa: BLE001 - fail closed
+            self.blocked = "guard_error"
+            return False
+        if not found and len(name) <= MAX_NAME_CHARS:
+            return True
+        self.blocked = "guard_rule"
+        blocks = [Guarded(r.rule, "block", r.start, r.end, r.offset, 0, r.digest, r.kind) for r in found]
+        released += blocks[:1] or [Guarded("too_long", "block", 0, len(name), 0, 0)]
+        return False
 
     def _feed(self, key: _Key, event: Delta | ToolCall, text: str, released: list[AnyEvent], now: float) -> bool:
         """Release what one piece lets go; False where it blocked the turn."""
@@ -215,11 +255,22 @@ class Screen:
                 if shape is None:
                     shape = self._shapes[event.choice] = JsonAnswer(allow_fence=True)
                 before = shape.read
-                shape.feed(event.text)
+                if shape.fault is None:
+                    shape.feed(event.text)
+                    right = event.text[: shape.fault.offset - before] if shape.fault is not None else ""
+                else:
+                    right = ""
                 if self._strict and shape.fault is not None:
-                    right = event.text[: shape.fault.offset - before]
-                    released[n:] = [_with(event, right)] if right else []
+                    self._cut_at(released, n, right, shape.fault)
                     break
+
+    def _cut_at(self, released: list[AnyEvent], n: int, right: str, fault: JsonFault) -> None:
+        """Show nothing from a fault on. It stands before whatever blocked the text behind it."""
+        event = released[n]
+        reports = [r for r in released[n + 1 :] if isinstance(r, Guarded) and r.offset < fault.offset]
+        released[n:] = [*([_with(event, right)] if right and isinstance(event, Delta) else []), *reports]
+        if self.blocked == "guard_rule":
+            self.blocked = ""
 
 
 def _with(event: Delta | ToolCall, text: str) -> Delta | ToolCall:

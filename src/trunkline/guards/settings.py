@@ -64,6 +64,8 @@ class TermSettings(BaseModel):
     def _has_words(self) -> TermSettings:
         if not self.words and self.file is None:
             raise ValueError("give words, a file, or both")
+        if self.name in RULES:
+            raise ValueError(f"{self.name!r} is the name of a rule that ships; choose another")
         return self
 
 

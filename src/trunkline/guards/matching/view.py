@@ -6,6 +6,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+MARKDOWN_MARKS: Final = "*`~"
+"""Marks that a reader does not see, or takes for none: `5**36**-22-1234` is a number."""
 MAX_TRANSPARENT: Final = 8  # a longer run of transparent characters is a barrier, so what is held stays bounded
 MAX_REMEMBERED: Final = 50_000  # bounds the memory that a text of all of Unicode could take
 
