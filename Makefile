@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check docs lock local-model test-local-model fault-matrix bench clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -36,7 +36,13 @@ test-local-model: $(VENV)/.dev $(VENV)/.local ## the tests that ask a real model
 fault-matrix: $(VENV)/.dev ## some thousand turns under every fault; writes docs/fault-matrix.md
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix $(ARGS)
 
-bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (4 minutes); ARGS=--quick, --profile, --check
+leak-report: $(VENV)/.dev ## ten thousand texts with planted data through the guard; writes docs/leak-report.md (3 minutes)
+	PYTHONPATH=tests $(BIN)/python -m leaks.report $(ARGS)
+
+fuzz: $(VENV)/.dev ## rules, texts and cuts by lot against the guard's laws, for a minute; ARGS="--seconds 600 --seed 1"
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (4 minutes); ARGS=--quick, --guards, --profile, --check
 	PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.dev ## write the pinned requirements anew

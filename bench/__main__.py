@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from bench import cases as known
+from bench import guards as guarding
 from bench.cases import CASES, Case, Run
 from bench.figures import gather, is_exact, judge
 from bench.history import append, entry
 from bench.measure import Measured, measure
 from bench.peers import baseline
-from bench.proc import Cores, raise_file_limit
+from bench.proc import Cores, pinned, raise_file_limit
 from bench.profiling import profile
 from bench.table import table, verdict_line
 
@@ -45,6 +46,19 @@ def _tell(run: Run, measured: Measured) -> None:
     click.echo(f"{run.peer:10} {run.way:9} {what:16} {cost}  {p99}  {exact}  {calibration}", err=True)
 
 
+def _guards(repeats: int, cores: Cores, history: Path | None, *, quick: bool) -> bool:
+    """Measure what guards cost, print it, and keep it where wanted; return whether all budgets are met."""
+    with pinned(cores.middle):
+        found = guarding.measure(repeats, quick=quick, tell=lambda line: click.echo(line, err=True))
+    verdicts = guarding.judge(found)
+    click.echo(f"\n{guarding.table(found)}\n")
+    for verdict in verdicts:
+        click.echo(verdict_line(verdict))
+    if history is not None:
+        append(history, entry({}, verdicts, cores, repeats) | {"guards": found})
+    return all(verdict.met for verdict in verdicts)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", metavar="CASE,CASE", help="Of: " + ", ".join(case.name for case in CASES) + ".")
 @click.option("--repeats", type=click.IntRange(1, 20), default=3, show_default=True)
@@ -52,14 +66,28 @@ def _tell(run: Run, measured: Measured) -> None:
 @click.option(
     "--profile", "profiled", is_flag=True, help=f"Say where the time goes (of {', '.join(PROFILED)}, or --only)."
 )
+@click.option("--guards", is_flag=True, help="Measure what guards cost for each token, and no relay.")
 @click.option("--check", is_flag=True, help="Exit with 1 where a budget is not met.")
 @click.option("--history", type=click.Path(path_type=Path, dir_okay=False), default=HISTORY, help="Keep the JSON here.")
 @click.option("--no-history", is_flag=True, help="Keep nothing.")
 def main(  # noqa: PLR0913 - one for each option
-    only: str | None, repeats: int, history: Path, *, quick: bool, profiled: bool, check: bool, no_history: bool
+    only: str | None,
+    repeats: int,
+    history: Path,
+    *,
+    quick: bool,
+    profiled: bool,
+    guards: bool,
+    check: bool,
+    no_history: bool,
 ) -> None:
     """Measure the relay beside nginx (or, where there is none, beside a bare relay), and print the table."""
-    cores, peer = Cores.of_this_machine(), baseline()
+    cores = Cores.of_this_machine()
+    kept = None if quick or no_history else history
+    if guards:
+        met = _guards(1 if quick else repeats, cores, kept, quick=quick)
+        sys.exit(1 if check and not met else 0)
+    peer = baseline()
     chosen = _chosen(only or (",".join(PROFILED) if profiled else None), raise_file_limit(), quick=quick)
     repeats = 1 if quick else repeats
     if profiled:
@@ -72,8 +100,8 @@ def main(  # noqa: PLR0913 - one for each option
     click.echo(f"\n{table(found, peer)}\n")
     for verdict in verdicts:
         click.echo(verdict_line(verdict))
-    if not quick and not no_history:
-        append(history, entry(found, verdicts, cores, repeats))
+    if kept is not None:
+        append(kept, entry(found, verdicts, cores, repeats))
     if not is_exact(found) or (check and not all(verdict.met for verdict in verdicts)):
         sys.exit(1)
 

@@ -8,7 +8,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trunkline.core.errors import nearest
+from trunkline.guards.matching.nfa import DEFAULT_CAP, UNBOUNDED_CAP
 from trunkline.guards.matching.pattern import parse
+from trunkline.guards.matching.syntax import longest, shortest
 from trunkline.guards.profiles import PROFILES
 from trunkline.guards.rule import MAX_CAP, MAX_REPLACEMENT, Action
 from trunkline.guards.rules import RULES
@@ -38,7 +40,10 @@ class RuleSettings(BaseModel):
 
     @model_validator(mode="after")
     def _runs(self) -> RuleSettings:
-        parse(self.pattern, ignore_case=self.ignore_case)
+        body = parse(self.pattern, ignore_case=self.ignore_case).body
+        least, cap = shortest(body), self.cap or (UNBOUNDED_CAP if longest(body) is None else DEFAULT_CAP)
+        if least > cap:
+            raise ValueError(f"its shortest match has {least} characters, and cap is {cap}: nothing would be found")
         if self.validator is not None and self.validator not in VALIDATORS:
             known = ", ".join(VALIDATORS)
             hint = nearest(self.validator, VALIDATORS)

@@ -157,3 +157,9 @@ def test_any_text_is_a_pattern_or_is_refused(pattern: str) -> None:
 def test_the_bound_on_states_leaves_room_for_real_patterns() -> None:
     assert MAX_STATES > 2 * 64 * 66
     parse(r"[\w.+%-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}")
+
+
+@pytest.mark.parametrize("pattern", ["abc(?=$)", "abc(?!^)", "( )(?!+)", "(?!()", "(?<!?)a", r"[\\S- ]"])
+def test_what_looks_like_something_else_is_not_taken_for_itself(pattern: str) -> None:
+    with pytest.raises(PatternError):
+        parse(pattern)

@@ -68,3 +68,10 @@ def test_size_counts_each_repetition() -> None:
 )
 def test_the_cases_of_a_character_are_those_it_may_be_written_in(char: str, others: str) -> None:
     assert {chr(code) for code in syntax.cases(char)} == {char, *others}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "least"), [("abc", 3), ("a?", 0), ("a{2,5}", 2), ("(?:ab|c{9})d+", 3), ("a*", 0), ("(?:ab){3}", 6)]
+)
+def test_the_shortest_match_is_known(pattern: str, least: int) -> None:
+    assert syntax.shortest(parse(pattern).body) == least

@@ -17,7 +17,8 @@ from trunkline.guards.matching.view import view_of
 MAX_STATES: Final = 10_000  # a bound on memory and start time; the longest real patterns take some 500
 MAX_DEPTH: Final = 50  # a bound on recursion
 MAX_COUNT_DIGITS: Final = 9  # far above what MAX_STATES allows
-_QUANTIFIER: Final = re.compile(r"[?*+]|\{(?:[0-9]+(?:,[0-9]*)?|,[0-9]+)\}")
+_QUANTIFIER: Final = re.compile(r"[?*+]|\{(?:[0-9]+(?:,[0-9]*)?|,[0-9]*)\}")
+_SPECIAL: Final = frozenset("^$*+?{|()")
 _CONTROLS: Final = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _CATEGORIES: Final = {"d": syntax.DIGIT, "s": syntax.SPACE, "w": syntax.WORD} | {
     letter: syntax.complement(ranges)
@@ -112,7 +113,8 @@ class _Parser:
 
     def _context_char(self) -> CharSet:
         start = self._at
-        chars = None if self._sees(")") else self._char()
+        special = self._pattern[self._at : self._at + 1] in _SPECIAL
+        chars = None if special else self._char()
         if chars is None or not self._take(")"):
             self._refuse("a condition looks at one character: expected one character or class, then ')'", start)
         return chars
@@ -215,6 +217,8 @@ class _Parser:
             position = self._at
             low = self._class_item(start)
             if isinstance(low, tuple):
+                if self._sees("-") and not self._sees("-]"):
+                    self._refuse("a range begins with one character", position)
                 ranges += low
             elif self._sees("-") and not self._sees("-]"):
                 self._at += 1

@@ -124,6 +124,16 @@ def longest(node: Node) -> int | None:
     return sum(known) if isinstance(node, Sequence) else max(known, default=0)
 
 
+def shortest(node: Node) -> int:
+    """Return how short a match can be."""
+    if isinstance(node, Chars):
+        return 1
+    if isinstance(node, Repeat):
+        return shortest(node.item) * node.least
+    lengths = [shortest(item) for item in node.items]
+    return sum(lengths) if isinstance(node, Sequence) else min(lengths, default=0)
+
+
 def size(node: Node) -> int:
     """Return how many states a pattern takes in the automaton, where each repetition is written out."""
     if isinstance(node, Chars):

@@ -20,13 +20,13 @@ _ASSIGNMENT: Final = r"[\"']?\s{0,3}(?:[:=]|is)\s{0,3}[\"']?"
 def _drawn(signs: str, *, dotted: bool = False) -> str:
     """Return a pattern for a token of letters, digits and `signs` that has a digit, as what is drawn by lot has.
 
-    It has 16 characters or more, the first digit among the first 41. With `dotted`, full stops may stand inside; one
+    It has 16 characters or more, the first digit among the first 121. With `dotted`, full stops may stand inside; one
     behind it ends the sentence. (A validator would be asked at each end of a long run of words.)
     """
     anything = rf"(?:\.?[A-Za-z0-9{signs}])" if dotted else f"[A-Za-z0-9{signs}]"
     wordy = rf"[A-Za-z.{signs}]" if dotted else f"[A-Za-z{signs}]"
     early = (f"{wordy}{{{place}}}[0-9]{anything}{{{15 - place},}}" for place in range(15))
-    return f"(?:{'|'.join(early)}|{wordy}{{15,40}}[0-9]{anything}*)"
+    return f"(?:{'|'.join(early)}|{wordy}{{15,120}}[0-9]{anything}*)"
 
 
 _OPAQUE: Final = _drawn("_~+/-", dotted=True) + "={0,2}"
