@@ -72,6 +72,7 @@ _LOCAL: Final = re.compile(r"[2-9]\d{2}[ .-]\d{4}")
 _THOUSANDS: Final = re.compile(r"\+?\d{1,3}(?:[ .]\d{3})+")
 _DATED: Final = re.compile(r"(?:19|20)\d{2}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]")
 _LEAST_DIGITS: Final = 9
+_MOST_NATIONAL_DIGITS: Final = 14  # the longest plan of those below, with its trunk prefix
 _REGIONS: Final = ("US", "GB", "DE", "FR", "ES", "IT", "BR", "IN")
 
 
@@ -102,7 +103,10 @@ def _is_international(text: str) -> bool:
 def _is_national(text: str) -> bool:
     if text.endswith(" 000") and _THOUSANDS.fullmatch(text):
         return False
-    return any(shape.fullmatch(text) and (region is None or _is_in_plan(text, region)) for shape, region in _SHAPES)
+    if len(digits(text)) > _MOST_NATIONAL_DIGITS:
+        return False
+    regions = dict.fromkeys(region for shape, region in _SHAPES if shape.fullmatch(text))  # a plan is asked once
+    return any(region is None or _is_in_plan(text, region) for region in regions)
 
 
 def _is_in_plan(text: str, region: str) -> bool:
