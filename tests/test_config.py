@@ -402,6 +402,7 @@ validator = "luhn"
         ('[[guards.g.rules]]\nname = "x"\npattern = "a"\nvalidator = "lunh"', "guards.g.rules.0", 'mean "luhn"?'),
         ('[[guards.g.rules]]\nname = "x"\npattern = "a{9}"\ncap = 3', "guards.g.rules.0", "9 characters, and cap is 3"),
         ('[[guards.g.rules]]\nname = "email"\npattern = "a"', "guards.g", "another name"),
+        ('expect = "json"\nguards = "redact"', "upstreams.support.expect", 'set markdown = "keep"'),
         ('[guards.g]\nmarkdwon = "strip"', "guards.g.markdwon", 'Did you mean "markdown"?'),
     ],
 )

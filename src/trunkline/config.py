@@ -92,7 +92,7 @@ def parse(
     except ValidationError as error:
         faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
         raise SettingsError(faults) from None
-    faults += _unusable_guards(settings.guards)
+    faults += [*_unusable_guards(settings.guards), *_stripped_json(settings)]
     if faults:
         raise SettingsError(faults)
     return settings
@@ -106,6 +106,18 @@ def _unusable_guards(guards: Mapping[str, GuardSettings]) -> list[Fault]:
             Guard(settings)
         except ValueError as error:
             faults.append(Fault(f"guards.{name}", str(error)))
+    return faults
+
+
+def _stripped_json(settings: Settings) -> list[Fault]:
+    """Find answers that are to be JSON and would lose its escapes to the stripping of Markdown."""
+    faults = []
+    for name, upstream in settings.upstreams.items():
+        if upstream.expect == "json" and (upstream.guards in settings.guards or upstream.guards in PROFILES):
+            guard = settings.guard(upstream.guards)
+            if guard is not None and (guard.markdown or PROFILES[guard.profile].markdown) == "strip":
+                detail = f'the guard {upstream.guards!r} strips Markdown and would break it: set markdown = "keep"'
+                faults.append(Fault(f"upstreams.{name}.expect", detail))
     return faults
 
 
