@@ -115,7 +115,7 @@ def _stripped_json(settings: Settings) -> list[Fault]:
     for name, upstream in settings.upstreams.items():
         if upstream.expect == "json" and (upstream.guards in settings.guards or upstream.guards in PROFILES):
             guard = settings.guard(upstream.guards)
-            if guard is not None and (guard.markdown or PROFILES[guard.profile].markdown) == "strip":
+            if guard is not None and guard.strips_markdown:
                 detail = f'the guard {upstream.guards!r} strips Markdown and would break it: set markdown = "keep"'
                 faults.append(Fault(f"upstreams.{name}.expect", detail))
     return faults

@@ -237,21 +237,26 @@ class Pump:
         released = screen.screen(events, now)
         if released:
             self._house.log.append(self._turn, released)
-        if screen.json_fault is not None and not self._told_unexpected:
-            self._unexpected(screen.json_fault, now)
+        if screen.json_fault is not None:
+            match self._unexpected(screen.json_fault):
+                case Notice() as notice:
+                    self._house.log.append(self._turn, [notice])
+                case Ended() as ended:
+                    self._end(ended, now)
         if screen.blocked:
             self._end(Ended("blocked", screen.blocked), now)
         elif len(self._turn.entries) > MAX_ENTRIES:
             self._end(Ended("failed", "answer_too_long", detail=f"more than {MAX_ENTRIES} pieces"), now)
 
-    def _unexpected(self, fault: JsonFault, now: float) -> None:
-        """Flag an answer that is not the JSON it should be, or let it fail, at the first character that shows it."""
+    def _unexpected(self, fault: JsonFault) -> Notice | Ended | None:
+        """Return what an answer gets that is not the JSON it should be; None where it has it already."""
+        if self._told_unexpected:
+            return None
         self._told_unexpected = True
         detail = f"at character {fault.offset}: {fault.reason}"
         if self._upstream.settings.on_unexpected == "fail":
-            self._end(Ended("failed", "answer_not_json", detail=detail), now)
-        else:
-            self._house.log.append(self._turn, [Notice("answer_not_json", detail)])
+            return Ended("failed", "answer_not_json", detail=detail)
+        return Notice("answer_not_json", detail)
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -388,12 +393,12 @@ class Pump:
         fault = self._screen.json_fault
         if self._screen.blocked and ended.outcome != "blocked":
             ended = Ended("blocked", self._screen.blocked)
-        elif fault is not None and is_whole and not self._told_unexpected:
-            detail = f"at character {fault.offset}: {fault.reason}"
-            if self._upstream.settings.on_unexpected == "fail":
-                ended = Ended("failed", "answer_not_json", detail=detail)
-            else:
-                last.append(Notice("answer_not_json", detail))
+        elif fault is not None and is_whole:
+            match self._unexpected(fault):
+                case Notice() as notice:
+                    last.append(notice)
+                case Ended() as other:
+                    ended = other
         usage = self._usage or self._count()
         detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
         return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
 from typing import Final, NamedTuple
 
 from trunkline.core.errors import RequestRefused
@@ -17,11 +16,10 @@ MAX_QUESTIONS: Final = 10_000  # bounds the memory of questions of a moment ago,
 MAX_KEY_CHARS: Final = 255
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(NamedTuple):
     until: float
-    fingerprint: bytes
     turn: str
+    fingerprint: bytes = b""
 
 
 class Question(NamedTuple):
@@ -43,15 +41,15 @@ class Repeats:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._made: OrderedDict[tuple[str, str], _Made] = OrderedDict()
-        self._asked: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        self._made: OrderedDict[Hashable, _Made] = OrderedDict()
+        self._asked: OrderedDict[Hashable, _Made] = OrderedDict()
 
     def find(self, principal: str, key: str, body: bytes) -> str | None:
         """Return the turn that this key made, if any. Raises `RequestRefused` where it came with another body."""
         if not key or not key.isascii() or not key.isprintable() or len(key) > MAX_KEY_CHARS:
             detail = f"Idempotency-Key: expected at most {MAX_KEY_CHARS} printable ASCII characters."
             raise RequestRefused("invalid_idempotency_key", detail)
-        self._forget_old()
+        self._forget_old(self._made)
         made = self._made.get((principal, key))
         if made is None:
             return None
@@ -62,31 +60,33 @@ class Repeats:
 
     def keep(self, principal: str, key: str, body: bytes, turn: str) -> None:
         """Remember that this key and body made a turn."""
-        self._made[principal, key] = _Made(self._clock() + IDEMPOTENCY_S, hashlib.sha256(body).digest(), turn)
-        if len(self._made) > MAX_KEYS:
-            self._made.popitem(last=False)
+        made = _Made(self._clock() + IDEMPOTENCY_S, turn, hashlib.sha256(body).digest())
+        self._remember(self._made, (principal, key), made, MAX_KEYS)
 
     def asked(self, question: Question, turn: str) -> None:
         """Remember who asked what a moment ago."""
-        now = self._clock()
-        while self._asked and next(iter(self._asked.values()))[0] < now:
-            self._asked.popitem(last=False)
-        self._asked[question.digest()] = (now + JOIN_S, turn)
-        self._asked.move_to_end(question.digest())
-        if len(self._asked) > MAX_QUESTIONS:
-            self._asked.popitem(last=False)
+        self._remember(self._asked, question.digest(), _Made(self._clock() + JOIN_S, turn), MAX_QUESTIONS)
 
     def unanswered(self, question: Question) -> str | None:
         """Return the turn of the same question where it was asked a moment ago and nobody read its end."""
-        until, turn = self._asked.get(question.digest(), (0.0, ""))
-        return turn if until > self._clock() else None
+        made = self._asked.get(question.digest())
+        return made.turn if made is not None and made.until > self._clock() else None
 
     def answered(self, question: Question, turn: str) -> None:
         """Somebody read the turn's end: the same question is a new one from now on."""
-        if self._asked.get(question.digest(), (0.0, ""))[1] == turn:
-            del self._asked[question.digest()]
+        digest = question.digest()
+        if digest in self._asked and self._asked[digest].turn == turn:
+            del self._asked[digest]
 
-    def _forget_old(self) -> None:
+    def _remember(self, table: OrderedDict[Hashable, _Made], key: Hashable, made: _Made, most: int) -> None:
+        """Add what was made as the newest of a table, whose oldest go where there are too many."""
+        self._forget_old(table)
+        table[key] = made
+        table.move_to_end(key)
+        if len(table) > most:
+            table.popitem(last=False)
+
+    def _forget_old(self, table: OrderedDict[Hashable, _Made]) -> None:
         now = self._clock()
-        while self._made and next(iter(self._made.values())).until < now:
-            self._made.popitem(last=False)
+        while table and next(iter(table.values())).until < now:
+            table.popitem(last=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -21,6 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
+from trunkline.endpoints.access import is_loopback
 from trunkline.endpoints.base import LIVE_EXTENSION, PROBLEM_DETAILS, Problem
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
@@ -35,7 +35,7 @@ _quiet.setLevel(logging.WARNING)
 def check_access(settings: Settings, *, insecure: bool) -> None:
     """Refuse to listen without a credential, except on loopback with `--insecure`. Raises `SettingsError`."""
     if insecure:
-        if not _is_loopback(settings.server.host):
+        if not is_loopback(settings.server.host):
             detail = f"--insecure listens on loopback only, and server.host is {settings.server.host!r}"
             raise SettingsError([Fault("server.host", detail)])
     elif not settings.keys:
@@ -300,10 +300,3 @@ class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
             return False
         self.transport.write(data)
         return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 from trunkline.admission import Admission, Admitted
@@ -19,6 +18,7 @@ from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import LastReaderPolicy, TurnRequest
+from trunkline.core.times import iso
 from trunkline.log import Follower
 from trunkline.pump import House, Pump
 from trunkline.stores.base import TurnLog
@@ -257,13 +257,12 @@ class Turns:
 
 def _started(turn: str, admitted: Admitted, principal: str, endpoint: str, now_ms: int) -> Started:
     request, (upstream, model) = admitted.request, admitted.routes[0]
-    created = datetime.fromtimestamp(now_ms / 1_000, UTC).isoformat(timespec="milliseconds")
     return Started(
         turn=turn,
         principal=principal,
         upstream=upstream.name,
         model=model,
-        created_at=created.replace("+00:00", "Z"),
+        created_at=iso(now_ms),
         endpoint=endpoint,
         conversation_id=request.conversation_id or "",
         session_id=request.session_id or "",

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from fuzz import patterns
 from fuzz.shrinking import BrokenLaw, fewer_pieces, simpler_rules, without_some
@@ -31,6 +31,9 @@ CHANGING: Final = frozenset({"mask", "partial", "hash", "pseudonym", "remove"})
 
 
 MakeStage = Callable[[Automaton, Secrets], Stage]
+
+
+Case = TypeVar("Case", "MatcherCase", "ChainCase")
 
 
 @dataclass(frozen=True)
@@ -94,15 +97,10 @@ class MatcherCase:
         for rules in without_some(self.rules):
             if rules:
                 yield replace(self, rules=rules)
-        for pieces in fewer_pieces(self.pieces):
-            yield replace(self, pieces=pieces)
-        for number, rule in enumerate(self.rules):
-            for simpler in simpler_rules(rule):
-                yield replace(self, rules=(*self.rules[:number], simpler, *self.rules[number + 1 :]))
+        yield from with_less(self)
 
     def told(self) -> str:
-        rules = "\n".join(f"    {told_rule(rule)}," for rule in self.rules)
-        return f"rules = [\n{rules}\n]\npieces = {list(self.pieces)!r}\nAutomaton(rules, max_rows={self.max_rows})"
+        return f"{told_input(self)}Automaton(rules, max_rows={self.max_rows})"
 
 
 @dataclass(frozen=True)
@@ -151,20 +149,14 @@ class ChainCase:
             yield replace(self, rules=rules)
         for names in without_some(self.names):
             yield replace(self, names=names)
-        for pieces in fewer_pieces(self.pieces):
-            yield replace(self, pieces=pieces)
-        for number, rule in enumerate(self.rules):
-            for simpler in simpler_rules(rule):
-                yield replace(self, rules=(*self.rules[:number], simpler, *self.rules[number + 1 :]))
+        yield from with_less(self)
 
     def told(self) -> str:
-        rules = "\n".join(f"    {told_rule(rule)}," for rule in self.rules)
         settings = ", ".join(
             f"{name}={value!r}" for name, value in self.settings.model_dump(exclude_unset=True).items()
         )
         return (
-            f"rules = [\n{rules}\n]\npieces = {list(self.pieces)!r}\n"
-            f"Guard(GuardSettings({settings}), rules).for_turn(Secrets(b'key'), {list(self.names)!r})"
+            f"{told_input(self)}Guard(GuardSettings({settings}), rules).for_turn(Secrets(b'key'), {list(self.names)!r})"
         )
 
 
@@ -211,6 +203,21 @@ class PatternCase:
 
     def told(self) -> str:
         return f"parse({self.pattern!r}, ignore_case={self.ignore_case})"
+
+
+def with_less(case: Case) -> Iterator[Case]:
+    """Return the same case with fewer pieces, and with simpler rules."""
+    for pieces in fewer_pieces(case.pieces):
+        yield replace(case, pieces=pieces)
+    for number, rule in enumerate(case.rules):
+        for simpler in simpler_rules(rule):
+            yield replace(case, rules=(*case.rules[:number], simpler, *case.rules[number + 1 :]))
+
+
+def told_input(case: MatcherCase | ChainCase) -> str:
+    """Return what a case feeds to what, as it is written in a program."""
+    rules = "\n".join(f"    {told_rule(rule)}," for rule in case.rules)
+    return f"rules = [\n{rules}\n]\npieces = {list(case.pieces)!r}\n"
 
 
 def told_rule(rule: Rule | Terms) -> str:

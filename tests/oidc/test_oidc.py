@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import PATIENCE
+from npm import node_for
 from test_retries import ask
 from trunkline import Relay
 
@@ -33,11 +32,7 @@ class OidcServer:
 
 @pytest.fixture
 async def oidc() -> AsyncIterator[OidcServer]:
-    node = shutil.which("node")
-    if node is None or not (HERE / "node_modules").exists():
-        words = "oidc-provider is not installed: node is missing, or `make test` did not run `npm ci` in tests/oidc"
-        assert not os.environ.get("CI"), words
-        pytest.skip(words)
+    node = node_for(HERE, "oidc-provider is")
     running = await asyncio.create_subprocess_exec(
         node, str(HERE / "server.mjs"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )

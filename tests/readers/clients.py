@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,8 @@ from ld_eventsource.actions import Event, Start
 from ld_eventsource.config import ConnectStrategy, ErrorStrategy, RetryDelayStrategy
 from ld_eventsource.errors import HTTPStatusError
 from playwright.async_api import async_playwright
+
+from npm import node_for
 
 HERE = Path(__file__).parent
 CHROMIUM_FLAGS = [
@@ -185,12 +186,7 @@ class _Ask:
 
 @asynccontextmanager
 async def node() -> AsyncIterator[Read]:
-    program = shutil.which("node")
-    if program is None or not (HERE / "node_modules").exists():
-        words = "npm's clients are not installed: node is missing, or `make test` did not run `npm ci` in tests/readers"
-        assert not os.environ.get("CI"), words
-        pytest.skip(words)
-
+    program = node_for(HERE, "npm's clients are")
     running = await asyncio.create_subprocess_exec(
         program, str(HERE / "read.mjs"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

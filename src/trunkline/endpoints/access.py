@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -168,3 +169,11 @@ class Access:
         if caller.nonce and is_turn_id(turn):
             self.tickets.bind(caller, turn)
         return caller
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or a name is that of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

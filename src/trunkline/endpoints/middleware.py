@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import secrets
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from trunkline.core.errors import OriginRefused, Overloaded, RequestRefused, TrunklineError
 from trunkline.core.ids import is_client_id
+from trunkline.endpoints.access import is_loopback
 from trunkline.endpoints.base import Shape, nothing_more, shaped
 from trunkline.endpoints.settings import ServerSettings
 from trunkline.telemetry import RequestServed, Telemetry
@@ -24,8 +24,6 @@ access = logging.getLogger("trunkline.access")
 
 # Pages that a browser may open from anywhere; they tell nothing of any turn and start none.
 _OPEN_TO_ALL: Final = frozenset({"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"})
-
-
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -120,7 +118,7 @@ class Gate:
     def _refused(self, scope: Scope, headers: Headers) -> TrunklineError | None:
         """Return why a browser's page may not ask; programs send no Origin and are not meant."""
         host = headers.get("host", "")
-        if self._loopback_only and not _is_loopback(host):
+        if self._loopback_only and not _asks_for_loopback(host):
             detail = f"With --insecure the relay answers to loopback names only; this request was for {host[:100]!r}."
             return OriginRefused("host_not_allowed", detail)
         given = headers.get("origin")
@@ -190,12 +188,10 @@ def _is_at(origin: _Origin, host: str) -> bool:
     return asked == origin
 
 
-def _is_loopback(host: str) -> bool:
+def _asks_for_loopback(host: str) -> bool:
+    """Tell whether a Host header names this machine; RFC 6761 section 6.3 gives it all names below `localhost`."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+    return is_loopback(name) or name.endswith(".localhost")

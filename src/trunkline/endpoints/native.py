@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -18,6 +17,7 @@ from trunkline.core.ids import CLIENT_ID_PATTERN
 from trunkline.core.record import TurnRecord
 from trunkline.core.request import TurnRequest
 from trunkline.core.sse import encode
+from trunkline.core.times import iso
 from trunkline.endpoints.base import (
     IDEMPOTENT,
     PROBLEM_DETAILS,
@@ -281,7 +281,7 @@ def _show(record: TurnRecord, *, with_text: bool = True) -> dict[str, Any]:
         "usage": usage_fields(record.usage) if record.usage else None,
         "tail": record.tail,
         "created_at": started.created_at,
-        "ended_at": _iso(record.ended_ms),
+        "ended_at": None if record.ended_ms is None else iso(record.ended_ms),
         "upstream": started.upstream,
         "model": started.model,
         "conversation_id": started.conversation_id or None,
@@ -290,10 +290,3 @@ def _show(record: TurnRecord, *, with_text: bool = True) -> dict[str, Any]:
     if with_text:
         shown["text"] = record.text
     return shown
-
-
-def _iso(unix_ms: int | None) -> str | None:
-    if unix_ms is None:
-        return None
-    moment = datetime.fromtimestamp(unix_ms / 1_000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -22,6 +21,7 @@ from trunkline.core.events import Delta, Ended, Guarded, ToolCall
 from trunkline.core.ids import is_client_id
 from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import ClientId, LastReaderPolicy, Message, Terms, TurnRequest
+from trunkline.core.times import iso
 from trunkline.endpoints.access import Caller
 from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
@@ -292,17 +292,17 @@ def _blocked_words(turn: TurnLog) -> str:
 
 
 def _audit(record: TurnRecord, ended: Ended, model_id: str, tokens: int, turn: TurnLog) -> dict[str, Any]:
-    moment = datetime.fromtimestamp((record.ended_ms or 0) / 1_000, UTC).isoformat(timespec="milliseconds")
+    ended_ms = record.ended_ms or 0
     reports = [entry.event for entry in turn.entries if isinstance(entry.event, Guarded)]
     filtered = any(report.kind == "data" and report.action != "flag" for report in reports)
     audit = {
         "requestId": turn.id,
         "modelId": model_id,
-        "timestamp": moment.replace("+00:00", "Z"),
+        "timestamp": iso(ended_ms),
         "status": STATUS[REASONS[ended.reason].outcome],
         "reason": ended.reason,
         "tokenCount": tokens,
-        "latencyMs": (record.ended_ms or 0) - record.started_ms,
+        "latencyMs": ended_ms - record.started_ms,
         "ppiFiltered": filtered,
         "piiFiltered": filtered,
         "safetyPassed": ended.outcome != "blocked",

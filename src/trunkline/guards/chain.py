@@ -45,11 +45,10 @@ class Guard:
         self.passes_tool_arguments = settings is not None and settings.tool_arguments == "pass"
         if settings is None:
             return
-        profile = PROFILES[settings.profile]
         self._automaton = Automaton(list(rules_of(settings)) if rules is None else rules, hidden=MARKDOWN_MARKS)
         self._automaton.warm_up(_SAMPLE)
-        self._strips = (settings.markdown or profile.markdown) == "strip"
-        self._collapses = (settings.whitespace or profile.whitespace) == "collapse"
+        self._strips = settings.strips_markdown
+        self._collapses = settings.collapses_whitespace
 
     @property
     def looks_for_nothing(self) -> bool:

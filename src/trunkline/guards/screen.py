@@ -46,6 +46,7 @@ class Screen:
         "_strict",
         "blocked",
         "held_s",
+        "json_fault",
         "most_held",
     )
 
@@ -60,6 +61,8 @@ class Screen:
         self._held_since = 0.0
         self.blocked = ""
         """The reason (`guard_rule`, `guard_error`) once nothing more may be released."""
+        self.json_fault: JsonFault | None = None
+        """The first fault of an answer that should be JSON; None where there is none, or nothing is expected."""
         self.most_held = 0
         """The most characters of one text that were held back at a time."""
         self.held_s = 0.0
@@ -113,16 +116,17 @@ class Screen:
         """How many characters are held back now."""
         return sum(self._held.values())
 
-    @property
-    def json_fault(self) -> JsonFault | None:
-        """The first fault of an answer that should be JSON; None where there is none, or nothing is expected."""
-        return next((shape.fault for shape in (self._shapes or {}).values() if shape.fault is not None), None)
-
     def words(self, text: str) -> str:
         """Screen a platform's words about an error as a text of its own, and cut them to 200 characters."""
-        whole = self._whole(text)
-        if whole is None:
+        if not text:
+            return ""
+        released: list[AnyEvent] = []
+        screen = Screen(self._make)
+        screen._feed((0, "answer"), Delta(text, 0), text, released, 0.0)
+        released += screen.finish("stop", 0.0)
+        if screen.blocked:
             return "withheld by a guard"
+        whole = "".join(event.text for event in released if isinstance(event, Delta))
         printable = "".join(c if c.isprintable() else " " for c in whole)
         return printable if len(printable) <= MAX_DETAIL_CHARS else printable[: MAX_DETAIL_CHARS - 1] + "…"
 
@@ -133,18 +137,7 @@ class Screen:
                 self._shapes.setdefault(choice, JsonAnswer(allow_fence=True))
             for shape in self._shapes.values():
                 shape.finish()
-
-    def _whole(self, text: str) -> str | None:
-        """Screen a text that came as a whole; None where it is blocked."""
-        if not text:
-            return ""
-        released: list[AnyEvent] = []
-        screen = Screen(self._make)
-        screen._feed((0, "answer"), Delta(text, 0), text, released, 0.0)
-        released += screen.finish("stop", 0.0)
-        if screen.blocked:
-            return None
-        return "".join(event.text for event in released if isinstance(event, Delta))
+                self.json_fault = self.json_fault or shape.fault
 
     def _feed_call(self, event: ToolCall, released: list[AnyEvent], now: float) -> bool:
         """Release what a piece of a tool call lets go. Its name cannot be masked: a match in it blocks."""
@@ -254,14 +247,13 @@ class Screen:
                 shape = self._shapes.get(event.choice)
                 if shape is None:
                     shape = self._shapes[event.choice] = JsonAnswer(allow_fence=True)
-                before = shape.read
-                if shape.fault is None:
-                    shape.feed(event.text)
-                    right = event.text[: shape.fault.offset - before] if shape.fault is not None else ""
-                else:
-                    right = ""
-                if self._strict and shape.fault is not None:
-                    self._cut_at(released, n, right, shape.fault)
+                before, known = shape.read, shape.fault
+                shape.feed(event.text)
+                fault = shape.fault
+                self.json_fault = self.json_fault or fault
+                if self._strict and fault is not None:
+                    right = "" if known is not None else event.text[: fault.offset - before]
+                    self._cut_at(released, n, right, fault)
                     break
 
     def _cut_at(self, released: list[AnyEvent], n: int, right: str, fault: JsonFault) -> None:

@@ -102,6 +102,16 @@ class GuardSettings(BaseModel):
     terms: tuple[TermSettings, ...] = Field(default=(), description="Lists of terms.")
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Rules of your own.")
 
+    @property
+    def strips_markdown(self) -> bool:
+        """Whether Markdown is taken out, by these settings or by their profile."""
+        return (self.markdown or PROFILES[self.profile].markdown) == "strip"
+
+    @property
+    def collapses_whitespace(self) -> bool:
+        """Whether white space is collapsed, by these settings or by their profile."""
+        return (self.whitespace or PROFILES[self.profile].whitespace) == "collapse"
+
     @field_validator("profile")
     @classmethod
     def _is_a_profile(cls, value: str) -> str:
