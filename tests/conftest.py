@@ -30,7 +30,8 @@ def settings_for(base_url: str, *, timeouts: Mapping[str, float] = PATIENCE, **m
         "attempts": 1,
     }
     server = {"port": 0, "drain_s": 0.1, **more.pop("server", {})}
-    return {"server": server, "upstreams": {"support": upstream | more.pop("upstream", {})}, **more}
+    store = {"durability": "memory", **more.pop("store", {})}
+    return {"server": server, "store": store, "upstreams": {"support": upstream | more.pop("upstream", {})}, **more}
 
 
 @asynccontextmanager

@@ -66,8 +66,8 @@ async def test_two_relays_live_in_one_process_and_know_nothing_of_each_other(sim
     async with Relay(settings) as one, Relay(settings) as two:
         turn = one.start(TurnRequest(input="sim:text=short"))
         with pytest.raises(TurnNotFound):
-            two.turns.find(turn.id, "local")
-        assert one.turns.find(turn.id, "local").id == turn.id
+            await two.find(turn.id)
+        assert (await one.find(turn.id)).id == turn.id
 
 
 async def test_refusals_are_raised_before_anything_is_asked(relay, simulator):

@@ -59,7 +59,7 @@ def faults(given: dict[str, Any]) -> dict[str, str]:
 def test_a_short_file_has_sensible_defaults(write: Write):
     settings, warnings = load(write(TOML), env={})
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
-    assert settings.store.durability == "memory"
+    assert (settings.store.durability, settings.store.retention) == ("process", 86_400)
     assert settings.upstreams["support"].model == "gpt-4o"
     assert settings.upstreams["support"].timeouts.turn_s == 120
     assert settings.sole_upstream == "support"
@@ -146,7 +146,7 @@ UNKNOWN = [
     ({"sevrer": {}}, "sevrer", '"server"', "server, keys, store, upstreams"),
     ({"server": {"prot": 1}}, "server.prot", '"port"', "host, port, max_body_bytes"),
     ({"keys": [{"name": "a", "sha256": DIGEST, "sha": ""}]}, "keys.0.sha", '"sha256"', "name, sha256"),
-    ({"store": {"retention": "24h"}}, "store.retention", '"retention_s"', "durability, retention_s, max_turns"),
+    ({"store": {"retention_s": 9}}, "store.retention_s", '"retention"', "durability, data_dir, database, retention"),
     (upstream(modell="x"), "upstreams.support.modell", '"model"', "preset, base_url"),
     (upstream(timeouts={"turn": 1}), "upstreams.support.timeouts.turn", '"turn_s"', "connect_s, first_token_s"),
 ]

@@ -11,8 +11,9 @@ from trunkline.core.errors import OffsetPastTail
 from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started
 from trunkline.core.turn import IllegalEvent
 from trunkline.log import SLICE, Follower, Lane, Log, ReaderGone
-from trunkline.stores.base import Publish, StoreSettings, TurnLog
+from trunkline.stores.base import Audience, TurnLog
 from trunkline.stores.memory import MemoryStore
+from trunkline.stores.settings import StoreSettings
 
 STARTED = Started(turn="t", principal="p", upstream="u", model="m", created_at="now", endpoint="native")
 ENDED = Ended("completed", "stop", "stop")
@@ -26,9 +27,9 @@ class NotedStore(MemoryStore):
         super().__init__(StoreSettings())
         self.writes: list[list[str]] = []
 
-    def write(self, turns: list[TurnLog], publish: Publish) -> None:
+    def write(self, turns: list[TurnLog], audience: Audience) -> None:
         self.writes.append([turn.id for turn in turns])
-        super().write(turns, publish)
+        super().write(turns, audience)
 
 
 class House:
@@ -152,9 +153,19 @@ def test_a_reader_goes_on_behind_a_gap_of_offsets(house: House):
     house.show(HEL)
     house.turn.entries[-1].offset = 1_000
     house.show(LO)
-    for after, expected in [(1, [HEL, LO]), (2, [HEL, LO]), (999, [HEL, LO]), (1_000, [LO]), (1_001, [])]:
+    for after, expected in [(0, [STARTED, HEL, LO]), (1, [HEL, LO]), (1_000, [LO]), (1_001, [])]:
         with house.follow(after) as follower:
             assert taken(follower) == expected
+
+
+@pytest.mark.parametrize("after", [2, 999])
+def test_whoever_holds_an_offset_out_of_a_gap_is_told_that_it_was_lost(house: House, after: int):
+    house.show(HEL)
+    house.turn.entries[-1].offset = 1_000
+    house.show(LO)
+    with pytest.raises(OffsetPastTail, match="lost when the relay crashed") as caught:
+        house.follow(after)
+    assert caught.value.tail == 1_001
 
 
 def test_a_reader_that_is_far_behind_takes_slices(house: House):

@@ -17,8 +17,9 @@ from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
 from trunkline.guards.chain import Conversations
 from trunkline.log import Log
 from trunkline.pump import House, Pump, Route
-from trunkline.stores.base import StoreSettings, TurnLog
+from trunkline.stores.base import TurnLog
 from trunkline.stores.memory import MemoryStore
+from trunkline.stores.settings import StoreSettings
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry
 from trunkline.upstreams import Timeouts

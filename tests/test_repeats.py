@@ -6,11 +6,11 @@ import pytest
 
 from trunkline import repeats as module
 from trunkline.core.errors import RequestRefused
-from trunkline.repeats import IDEMPOTENCY_S, JOIN_S, Question, Repeats
+from trunkline.repeats import IDEMPOTENCY_MS, JOIN_MS, Question, Repeats
 
 
 class Clock:
-    now = 0.0
+    now = 0
 
     def __call__(self) -> float:
         return self.now
@@ -29,9 +29,9 @@ def repeats(clock):
 def test_the_same_key_and_body_is_the_same_turn_for_a_day(repeats, clock):
     assert repeats.find("p", "k", b"body") is None
     repeats.keep("p", "k", b"body", "t1")
-    clock.now = IDEMPOTENCY_S - 1
+    clock.now = IDEMPOTENCY_MS - 1
     assert repeats.find("p", "k", b"body") == "t1"
-    clock.now = IDEMPOTENCY_S + 1
+    clock.now = IDEMPOTENCY_MS + 1
     assert repeats.find("p", "k", b"other") is None
 
 
@@ -67,7 +67,7 @@ def test_a_question_is_joined_until_it_is_answered_or_too_old(repeats, clock):
     repeats.answered(question, "t1")
     assert repeats.unanswered(question) is None
     repeats.asked(question, "t2")
-    clock.now = JOIN_S + 0.1
+    clock.now = JOIN_MS + 1
     assert repeats.unanswered(question) is None
 
 
@@ -77,3 +77,17 @@ def test_only_so_many_questions_are_kept(repeats, monkeypatch):
     for question in questions:
         repeats.asked(question, question.input)
     assert [repeats.unanswered(question) for question in questions] == [None, "1", "2"]
+
+
+def test_what_was_made_before_a_restart_is_found_after_it(clock):
+    recorded = []
+    before = Repeats(clock, record=recorded.append)
+    before.keep("p", "k1", b"one", "t1")
+    before.keep("p", "k2", b"two", "t2")
+    after = Repeats(clock, recorded)
+    assert after.find("p", "k1", b"one") == "t1"
+    assert after.find("q", "k1", b"one") is None
+    with pytest.raises(RequestRefused):
+        after.find("p", "k2", b"one")
+    clock.now = IDEMPOTENCY_MS + 1
+    assert after.find("p", "k2", b"two") is None

@@ -9,11 +9,14 @@ from prometheus_client.core import Metric
 
 from pages.markdown import Undescribed, listed, page, table
 from trunkline.telemetry import (
+    STORE_NUMBERS,
     BytesReceived,
     Fact,
     InternalError,
     RequestServed,
     Screened,
+    StoreFailed,
+    StoreRecovered,
     Telemetry,
     TurnEnded,
     TurnStarted,
@@ -26,6 +29,8 @@ FACTS: Final[tuple[Fact, ...]] = (
     RequestServed("/v1/turns", "POST", 201),
     BytesReceived("support", 1_000),
     InternalError("pump", "ValueError", ()),
+    StoreFailed("store_full", "No space left on device"),
+    StoreRecovered(3, 1, 40, 0, (), 0.1),
 )
 """One of each kind, so that every family has a sample, and so shows its labels."""
 
@@ -53,6 +58,7 @@ def busy(facts: Iterable[Fact] = FACTS) -> Telemetry:
         raise Undescribed(f"no {', '.join(sorted(untold))} is told for the page of metrics")
     telemetry = Telemetry()
     telemetry.breakers = {"support": lambda: "closed"}
+    telemetry.store = lambda: dict.fromkeys(STORE_NUMBERS, 1.0)
     for fact in facts:
         telemetry.tell(fact)
     return telemetry

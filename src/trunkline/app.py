@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -26,17 +25,17 @@ from trunkline.connect.oauth import TokenCache
 from trunkline.core.events import AnyEvent
 from trunkline.core.request import TurnRequest
 from trunkline.endpoints import ENDPOINTS, shape_of
-from trunkline.endpoints.access import Access, Keys, Tickets
+from trunkline.endpoints.access import TICKET, Access, Keys, Tickets
 from trunkline.endpoints.base import Desk, shaped
 from trunkline.endpoints.middleware import Gate
-from trunkline.guards.chain import Conversations
+from trunkline.forgetting import forget_as_asked
 from trunkline.log import Log
 from trunkline.pump import House
-from trunkline.repeats import Repeats
+from trunkline.repeats import IDEMPOTENCY, Repeats
 from trunkline.sources.sse_client import SsePool
-from trunkline.stores import STORES
+from trunkline.storage import Storage, open_durable, open_in_memory
 from trunkline.tasks import Tasks
-from trunkline.telemetry import Telemetry
+from trunkline.telemetry import Telemetry, internal_error
 from trunkline.tokens import warm_up
 from trunkline.turns import Limits, Turn, Turns
 from trunkline.upstreams import Transports, make_upstreams
@@ -67,6 +66,7 @@ class Relay:
         self.settings = settings if isinstance(settings, Settings) else parse(settings)
         self.telemetry = Telemetry()
         self._turns: Turns | None = None
+        self._storage: Storage | None = None
         self._transports: Transports | None = None
         self._tasks: Tasks | None = None
 
@@ -77,11 +77,36 @@ class Relay:
             raise RuntimeError("the relay is not running: use `async with Relay(settings) as relay`")
         return self._turns
 
+    @property
+    def is_running(self) -> bool:
+        """True inside of `async with`."""
+        return self._turns is not None
+
+    @property
+    def storage(self) -> Storage:
+        """Where its turns rest. Raises `RuntimeError` outside of `async with`."""
+        if self._storage is None:
+            raise RuntimeError("the relay is not running: use `async with Relay(settings) as relay`")
+        return self._storage
+
+    async def find(self, turn_id: str, *, principal: str = "local") -> Turn:
+        """Return a turn, also one of before a restart. Raises `TurnNotFound`, `TurnForgotten`, `Overloaded`."""
+        return await self.turns.find(turn_id, principal)
+
     async def __aenter__(self) -> Self:
-        """Start."""
+        """Start. Raises `SettingsError` where the log cannot be used."""
+        self._tasks = Tasks(self.telemetry)
+        try:
+            self._storage = await self._open_storage(self._tasks)
+            await self._start(self._tasks, self._storage)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def _start(self, tasks: Tasks, storage: Storage) -> None:
         settings, loop = self.settings, asyncio.get_running_loop()
         await asyncio.to_thread(warm_up, [upstream.model for upstream in settings.upstreams.values()])
-        self._tasks = tasks = Tasks(self.telemetry)
         http = HttpClient()
         tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
         self._transports = Transports(SsePool(), http, tokens, time.monotonic, time.time)  # noqa: TID251 - a shell
@@ -90,21 +115,36 @@ class Relay:
         self.telemetry.breakers = {
             name: partial(_breaker_state, upstream.breaker) for name, upstream in upstreams.items()
         }
-        log = Log(STORES[settings.store.durability](settings.store), loop.call_soon, _wall_ms)
-        conversations = Conversations(partial(secrets.token_bytes, 32))
-        house = House(log, tasks, self.telemetry, conversations, time.monotonic, random.random)
+        log = Log(storage.store, loop.call_soon, _wall_ms, self._report)
+        house = House(log, tasks, self.telemetry, storage.conversations, time.monotonic, random.random)
         server = settings.server
         limits = Limits(server.max_open_turns, server.max_open_turns_per_principal, server.keep_alive_s)
         admission = Admission(upstreams, settings.sole_upstream, settings.models)
         self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
+        if storage.durable is not None:
+            self._turns.recorded = storage.durable.recorder.flush
         tasks.spawn(self._sweep(self._turns), "sweep")
-        return self
+        if storage.durable is not None:
+            tasks.spawn(forget_as_asked(self._turns, storage.durable), "forget")
+
+    def _report(self, error: Exception) -> None:
+        self.telemetry.tell(internal_error("log", error))
+
+    async def _open_storage(self, tasks: Tasks) -> Storage:
+        store = self.settings.store
+        if store.durability == "memory":
+            return open_in_memory(store)
+        return await open_durable(store, (IDEMPOTENCY, TICKET), _wall_ms, tasks, self.telemetry)
 
     async def __aexit__(self, *_: object) -> None:
         """Cancel what is still open, and stop."""
         await self.drain(0)
-        turns, self._turns = self.turns, None
-        turns.house.log.flush()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._turns = None
+        if self._storage is not None:
+            await self._storage.close()
         if self._tasks is not None:
             await self._tasks.close()
         if self._transports is not None:
@@ -113,6 +153,8 @@ class Relay:
     async def drain(self, limit_s: float | None = None) -> None:
         """Take no new turns, and let the open ones end for up to `limit_s` seconds (default: `server.drain_s`)."""
         await self.turns.drain(self.settings.server.drain_s if limit_s is None else limit_s)
+        self.turns.house.log.flush()
+        await self.storage.close()
 
     def start(self, request: TurnRequest, *, principal: str = "local") -> Turn:
         """Start a turn that runs whether it is read or not. Raises `RequestRefused`, `Overloaded`."""
@@ -140,10 +182,20 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with relay:
+        async with AsyncExitStack() as stack:
+            if not relay.is_running:
+                await stack.enter_async_context(relay)
+            storage = relay.storage
             keys = Keys(None if insecure else settings.keys, settings.server.key_header)
-            access = Access(keys, Tickets(settings.server, time.time))  # noqa: TID251 - a shell
-            repeats = Repeats(time.monotonic)
+            tickets = Tickets(
+                settings.server,
+                time.time,  # noqa: TID251 - a shell
+                storage.ticket_key,
+                spent=storage.claims(TICKET),
+                record=storage.record,
+            )
+            access = Access(keys, tickets)
+            repeats = Repeats(_wall_ms, storage.claims(IDEMPOTENCY), storage.record)
             app.state.desk = Desk(
                 relay.turns, access, settings.server, relay.telemetry, repeats, settings.fallback_texts
             )

@@ -25,6 +25,7 @@ from trunkline.core.events import Delta, Ended, Guarded, Notice, Started
 from trunkline.core.ids import is_client_id
 from trunkline.core.request import TurnRequest
 from trunkline.guards.settings import GuardSettings
+from trunkline.stores.settings import StoreSettings
 from trunkline.version import VERSION
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ async def _stream(settings: Settings, request: TurnRequest) -> Ended:
     begun = time.monotonic()
     first: float | None = None
     ended = Ended("failed", "internal_error")
-    async with Relay(settings) as relay:
+    async with Relay(_in_memory(settings)) as relay:
         async for event in relay.stream(request):
             match event:
                 case Started():
@@ -130,6 +131,11 @@ async def _stream(settings: Settings, request: TurnRequest) -> Ended:
                     pass
     _summarise(ended, begun, first, time.monotonic())
     return ended
+
+
+def _in_memory(settings: Settings) -> Settings:
+    """Return settings for a relay beside the one that holds the folder: what it is asked is not worth keeping."""
+    return settings.model_copy(update={"store": StoreSettings(durability="memory")})
 
 
 def _summarise(ended: Ended, begun: float, first: float | None, now: float) -> None:
@@ -163,7 +169,7 @@ def check(config: Path | None, *, live: bool) -> None:
         click.echo(f"  answers are {screened}")
     count = len(settings.keys)
     click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
-    click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention_s:g} s after their end")
+    click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention:g} s after their end")
     click.echo(f"listens on {settings.server.host}:{settings.server.port}")
     click.echo("The settings are valid.")
     if live and not _run(_check_live(settings)):
@@ -175,7 +181,7 @@ async def _check_live(settings: Settings) -> bool:
     from trunkline.live_check import check_live  # noqa: PLC0415
 
     well = True
-    async with Relay(settings) as relay:
+    async with Relay(_in_memory(settings)) as relay:
         for name, upstream in relay.turns.upstreams.items():
             click.echo(f"\nupstream {name}:")
             async for step in check_live(upstream):

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from trunkline.admission import ModelSettings
-from trunkline.connect.secrets import is_literal
 from trunkline.core.errors import Fault, SettingsError, nearest
 from trunkline.endpoints.settings import FallbackTexts, KeySettings, ServerSettings
 from trunkline.guards.chain import Guard
 from trunkline.guards.profiles import DEFAULT, NONE, PROFILES
 from trunkline.guards.settings import GuardSettings
-from trunkline.stores.base import StoreSettings
+from trunkline.secrets import is_literal
+from trunkline.stores.settings import StoreSettings
 from trunkline.upstreams import UpstreamSettings
 
 PREFIX: Final = "TRUNKLINE__"

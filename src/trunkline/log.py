@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, NamedTuple, Self
 
-from trunkline.core.errors import OffsetPastTail
 from trunkline.core.events import AnyEvent, Entry
-from trunkline.stores.base import Form, Store, TurnLog
+from trunkline.stores.base import Audience, Form, Store, TurnLog
 
 SLICE: Final = 512  # entries a follower takes at once, so that one that is far behind does not hold the loop
 
@@ -31,10 +30,19 @@ class Lane(NamedTuple):
 class Log:
     """All turns' logs over one store. `defer` runs a function at the end of the tick, as `loop.call_soon` does."""
 
-    def __init__(self, store: Store, defer: Callable[[Callable[[], None]], object], wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        defer: Callable[[Callable[[], None]], object],
+        wall_ms: Callable[[], int],
+        report: Callable[[Exception], object] = repr,
+    ) -> None:
+        """`report` is told of faults of ours."""
         self.store = store
         self._defer = defer
         self._wall_ms = wall_ms
+        self._report = report
+        self._audience = Audience(self._publish, self._lose)
         self._dirty: list[TurnLog] = []
         self._armed = False
         self.followers: set[Follower] = set()
@@ -57,8 +65,7 @@ class Log:
 
     def follow(self, turn: TurnLog, after: int = 0, on_close: Callable[[], object] | None = None) -> Follower:
         """Read a turn from the entry after offset `after` on; `on_close` is called once. Raises `OffsetPastTail`."""
-        if after > turn.tail:
-            raise OffsetPastTail(after, turn.tail)
+        turn.check_offset(after)
         return Follower(self, turn, turn.position(after), on_close)
 
     def sweep(self, now: float, keep_alive_s: float) -> None:
@@ -77,14 +84,23 @@ class Log:
             return
         for turn in dirty:
             turn.dirty = False
-        self.store.write(dirty, self._publish)
+        self.store.write(dirty, self._audience)
 
     @staticmethod
     def _publish(turns: list[TurnLog]) -> None:
         for turn in turns:
-            turn.visible = turn.written
+            turn.visible = turn.safe
             for follower in turn.followers:
                 follower.wake()
+
+    def _lose(self, turns: list[TurnLog]) -> None:
+        for turn in turns:
+            turn.cut_back()
+            if turn.on_lost is not None:
+                try:
+                    turn.on_lost()
+                except Exception as error:  # noqa: BLE001 - a fault met here would leave the other turns without an end
+                    self._report(error)
 
 
 class Follower:

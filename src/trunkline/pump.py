@@ -79,6 +79,7 @@ class Pump:
         self._fallbacks = list(routes[1:])
         self._screen = self._make_screen()
         self._on_ended = on_ended
+        turn.on_lost = self.lost
         self._dialect = self._upstream.dialect()
         self._attempt = 0
         self._attempt_bytes = 0
@@ -318,6 +319,29 @@ class Pump:
         delay = max(0.0, at - self._house.clock())
         self._alarms[name] = asyncio.get_running_loop().call_later(delay, ring)
 
+    def lost(self) -> None:
+        """Hear from the log that it could not keep what came last: the turn ends there, and stops its platform."""
+        was_ended, self.ended = self.ended, True
+        usage = None if was_ended else self._usage or self._count()
+        ended = Ended("failed", "store_error", detail="what followed could not be written", usage=usage)
+        self._house.log.append(self._turn, [ended])
+        if not was_ended:
+            try:
+                self._let_go(ended)
+                self._tell(ended, self._house.clock())
+            finally:
+                self._on_ended()
+
+    def _let_go(self, ended: Ended) -> None:
+        """Let the platform and the alarms go."""
+        for handle in self._alarms.values():
+            handle.cancel()
+        if ended.outcome == "completed" and self._source is not None:
+            source, self._source = self._source, None
+            source.finish()
+        else:
+            self._drop_source()
+
     def is_current(self, source: Source) -> bool:
         """Tell whether a source is still the one this turn listens to."""
         return self._source is source
@@ -340,14 +364,10 @@ class Pump:
             last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
         try:
             self._house.log.append(self._turn, [*last, ended])
-            for handle in self._alarms.values():
-                handle.cancel()
-            if ended.outcome == "completed" and self._source is not None:
-                source, self._source = self._source, None
-                source.finish()
-            else:
-                self._drop_source()
+            self._let_go(ended)
             self._tell(ended, now)
+            started = self._turn.started
+            self._house.conversations.used(started.principal, started.conversation_id)
         finally:
             self._on_ended()
 

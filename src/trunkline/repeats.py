@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from trunkline.core.errors import RequestRefused
+from trunkline.stores.archive import Claim
 
-IDEMPOTENCY_S: Final = 24 * 3_600
+IDEMPOTENCY: Final = "idempotency"
+IDEMPOTENCY_MS: Final = 24 * 3_600_000
 MAX_KEYS: Final = 100_000  # bounds the memory of keys; the oldest are forgotten first
-JOIN_S: Final = 10.0  # Firefox waits for 5 s before it comes back
+JOIN_MS: Final = 10_000  # Firefox waits for 5 s before it comes back
 MAX_QUESTIONS: Final = 10_000  # bounds the memory of questions of a moment ago, likewise
 MAX_KEY_CHARS: Final = 255
-
-
-class _Made(NamedTuple):
-    until: float
-    turn: str
-    fingerprint: bytes = b""
 
 
 class Question(NamedTuple):
@@ -39,10 +35,14 @@ class Question(NamedTuple):
 class Repeats:
     """Remembers which request made which turn. Those of different principals never meet."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._made: OrderedDict[Hashable, _Made] = OrderedDict()
-        self._asked: OrderedDict[Hashable, _Made] = OrderedDict()
+    def __init__(
+        self, wall_ms: Callable[[], int], made: Iterable[Claim] = (), record: Callable[[Claim], None] | None = None
+    ) -> None:
+        """Take what was made before, the oldest first; `record` is told of more, so that it may outlive the process."""
+        self._wall_ms = wall_ms
+        self._record = record
+        self._made: OrderedDict[str, Claim] = OrderedDict((claim.key, claim) for claim in made)
+        self._asked: OrderedDict[str, Claim] = OrderedDict()
 
     def find(self, principal: str, key: str, body: bytes) -> str | None:
         """Return the turn that this key made, if any. Raises `RequestRefused` where it came with another body."""
@@ -50,43 +50,52 @@ class Repeats:
             detail = f"Idempotency-Key: expected at most {MAX_KEY_CHARS} printable ASCII characters."
             raise RequestRefused("invalid_idempotency_key", detail)
         self._forget_old(self._made)
-        made = self._made.get((principal, key))
+        made = self._made.get(_name(principal, key))
         if made is None:
             return None
-        if made.fingerprint != hashlib.sha256(body).digest():
+        if made.about != hashlib.sha256(body).digest():
             detail = "This Idempotency-Key came before with another body; a new request needs a new key."
             raise RequestRefused("idempotency_key_reused", detail, status=409)
         return made.turn
 
     def keep(self, principal: str, key: str, body: bytes, turn: str) -> None:
         """Remember that this key and body made a turn."""
-        made = _Made(self._clock() + IDEMPOTENCY_S, turn, hashlib.sha256(body).digest())
-        self._remember(self._made, (principal, key), made, MAX_KEYS)
+        until_ms = self._wall_ms() + IDEMPOTENCY_MS
+        made = Claim(IDEMPOTENCY, _name(principal, key), turn, until_ms, hashlib.sha256(body).digest())
+        self._remember(self._made, made, MAX_KEYS)
+        if self._record is not None:
+            self._record(made)
 
     def asked(self, question: Question, turn: str) -> None:
         """Remember who asked what a moment ago."""
-        self._remember(self._asked, question.digest(), _Made(self._clock() + JOIN_S, turn), MAX_QUESTIONS)
+        asked = Claim("question", question.digest().hex(), turn, self._wall_ms() + JOIN_MS)
+        self._remember(self._asked, asked, MAX_QUESTIONS)
 
     def unanswered(self, question: Question) -> str | None:
         """Return the turn of the same question where it was asked a moment ago and nobody read its end."""
-        made = self._asked.get(question.digest())
-        return made.turn if made is not None and made.until > self._clock() else None
+        asked = self._asked.get(question.digest().hex())
+        return asked.turn if asked is not None and asked.until_ms > self._wall_ms() else None
 
     def answered(self, question: Question, turn: str) -> None:
         """Somebody read the turn's end: the same question is a new one from now on."""
-        digest = question.digest()
+        digest = question.digest().hex()
         if digest in self._asked and self._asked[digest].turn == turn:
             del self._asked[digest]
 
-    def _remember(self, table: OrderedDict[Hashable, _Made], key: Hashable, made: _Made, most: int) -> None:
-        """Add what was made as the newest of a table, whose oldest go where there are too many."""
+    def _remember(self, table: OrderedDict[str, Claim], claim: Claim, most: int) -> None:
+        """Add a claim as the newest of a table, whose oldest go where there are too many."""
         self._forget_old(table)
-        table[key] = made
-        table.move_to_end(key)
+        table[claim.key] = claim
+        table.move_to_end(claim.key)
         if len(table) > most:
             table.popitem(last=False)
 
-    def _forget_old(self, table: OrderedDict[Hashable, _Made]) -> None:
-        now = self._clock()
-        while table and next(iter(table.values())).until < now:
+    def _forget_old(self, table: OrderedDict[str, Claim]) -> None:
+        now_ms = self._wall_ms()
+        while table and next(iter(table.values())).until_ms < now_ms:
             table.popitem(last=False)
+
+
+def _name(principal: str, key: str) -> str:
+    """Return what stands for a principal's key: a client may put anything into it."""
+    return hashlib.sha256(f"{principal}\0{key}".encode()).hexdigest()

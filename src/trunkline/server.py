@@ -110,7 +110,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._relay, asyncio.TaskGroup() as group:
                 serving = group.create_task(self._uvicorn.serve(sockets=[self._listener]))
                 while not self._uvicorn.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                     await asyncio.sleep(0.01)

@@ -17,6 +17,10 @@ logger = logging.getLogger("trunkline")
 
 FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 HELD_BUCKETS: Final = (0.0, 4.0, 16.0, 64.0, 320.0, 4_096.0)
+STORE_NUMBERS: Final = {
+    "journal_bytes": "What the journal takes on the disk.",
+    "turns_unarchived": "Ended turns that wait for the archive.",
+}
 DURATION_BUCKETS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 120.0)
 
 
@@ -91,8 +95,31 @@ class InternalError:
     frames: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The log could not be written, kept, or let go of; `what` is a code, `detail` the system's words."""
+
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered:
+    """A relay found the log of an earlier one: so many turns that were not archived, of which so many were open.
+
+    `cut` bytes at the end of the journal were a write that broke off; `damaged` bytes elsewhere cannot be read.
+    """
+
+    turns: int
+    open: int
+    cut: int
+    damaged: int
+    unreadable: tuple[str, ...]
+    seconds: float
+
+
 Numbers = Counter[str] | Counter[tuple[str, str]] | Counter[tuple[str, str, str]]
-Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | Screened | InternalError
+Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | Screened | InternalError | StoreFailed | StoreRecovered
 
 
 def internal_error(where: str, error: BaseException) -> InternalError:
@@ -142,9 +169,12 @@ class Telemetry(Collector):
         self._held_s: Counter[str] = Counter()
         self._most_held: dict[str, _Histogram] = {}
         self._internal_errors: Counter[str] = Counter()
+        self._store_failures: Counter[str] = Counter()
         self._first_token: dict[tuple[str, str], _Histogram] = {}
         self._duration: dict[tuple[str, str, str], _Histogram] = {}
         self.readers = 0
+        self.store: Callable[[], Mapping[str, float]] = dict
+        """Tells the numbers of the log as they are now."""
         self.breakers: dict[str, Callable[[], str]] = {}
         """By upstream, what tells the state of its breaker now."""
         self._registry = CollectorRegistry(auto_describe=False)
@@ -166,6 +196,12 @@ class Telemetry(Collector):
             case InternalError():
                 self._internal_errors[fact.where] += 1
                 logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
+
+            case StoreFailed():
+                self._store_failures[fact.what] += 1
+                logger.error("the log failed what=%s detail=%s", fact.what, fact.detail)
+            case StoreRecovered():
+                _log_recovery(fact)
 
     def _turn_ended(self, fact: TurnEnded) -> None:
         self._turns_open[fact.asked] -= 1
@@ -224,6 +260,9 @@ class Telemetry(Collector):
         yield _counter(
             "gen_ai_client_token_usage", "Tokens of ended turns.", ["upstream", "gen_ai_token_type"], self._tokens
         )
+        yield _counter("trunkline_store_failures", "Failures of the log.", ["what"], self._store_failures)
+        for name, value in self.store().items():
+            yield GaugeMetricFamily(f"trunkline_store_{name}", STORE_NUMBERS[name], value=value)
         turns_open = GaugeMetricFamily("trunkline_turns_open", "Turns that are streaming now.", labels=["upstream"])
         for upstream, count in self._turns_open.items():
             turns_open.add_metric([upstream], count)
@@ -253,6 +292,15 @@ class Telemetry(Collector):
         for names, histogram in self._duration.items():
             duration.add_metric(list(names), histogram.cumulative(), histogram.total)
         yield duration
+
+
+def _log_recovery(fact: StoreRecovered) -> None:
+    logger.info("recovered turns=%d open=%d seconds=%.2f", fact.turns, fact.open, fact.seconds)
+    if fact.cut:
+        logger.warning("cut a broken write off the journal bytes=%d: nobody had seen it", fact.cut)
+    if fact.damaged or fact.unreadable:
+        turns = ",".join(fact.unreadable)
+        logger.error("the journal is damaged bytes=%d unreadable_turns=%s", fact.damaged, turns)
 
 
 def _counter(name: str, text: str, labels: list[str], numbers: Numbers) -> Metric:

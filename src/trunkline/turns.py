@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from trunkline.admission import Admission, Admitted
-from trunkline.core.errors import OffsetPastTail, Overloaded, TurnForgotten, TurnNotFound
+from trunkline.core.errors import Overloaded, TurnForgotten, TurnNotFound
 from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import is_turn_id, turn_id
 from trunkline.core.record import TurnRecord, fold
@@ -21,12 +21,13 @@ from trunkline.core.request import LastReaderPolicy, TurnRequest
 from trunkline.core.times import iso
 from trunkline.log import Follower
 from trunkline.pump import House, Pump
-from trunkline.stores.base import TurnLog
+from trunkline.stores.base import STORE_FAULTS, Query, TurnLog
 from trunkline.telemetry import TurnStarted, internal_error
 from trunkline.upstreams import Upstream
 
 SLOWEST_SWEEP_S: Final = 1.0
 FASTEST_SWEEP_S: Final = 0.02
+FORGET_BATCH: Final = 200
 
 
 @dataclass(slots=True)
@@ -88,10 +89,11 @@ class Turn:
         """True while somebody reads it."""
         return bool(self.log.followers)
 
-    def check_offset(self, after: int) -> None:
-        """Raise `OffsetPastTail` where a reader could not go on from here."""
-        if after > self.log.tail:
-            raise OffsetPastTail(after, self.log.tail)
+    async def shown(self) -> None:
+        """Wait until it is in the store: from then on it is found again, whatever happens to the relay."""
+        with self._turns.house.log.follow(self.log) as follower:
+            while not self.log.visible:
+                await follower.wait(0)
 
     def follow(self, after: int = 0) -> Follower:
         """Join its readers; to be closed. Raises `OffsetPastTail`."""
@@ -106,6 +108,10 @@ class Turn:
         return fold(self.log.entries[: self.log.visible])
 
 
+async def _at_once() -> bool:
+    return True  # Nothing outlives the process.
+
+
 @dataclass
 class Turns:
     """All turns of a relay."""
@@ -115,6 +121,8 @@ class Turns:
     admission: Admission
     limits: Limits
     wall_ms: Callable[[], int]
+    recorded: Callable[[], Awaitable[bool]] = _at_once
+    """Waits until what lives beside the turns, such as keys of conversations, is kept; False where it is not."""
     draining: bool = False
     _open: dict[str, _Open] = field(default_factory=dict)
     _open_by: Counter[str] = field(default_factory=Counter)
@@ -127,6 +135,8 @@ class Turns:
         """Start a turn; `policy` applies where the request names none. Raises `RequestRefused`, `Overloaded`."""
         if self.draining:
             raise Overloaded("shutting_down", "The relay is shutting down and takes no new turns.")
+        if fault := self.house.log.store.fault():
+            raise Overloaded(fault, f"{STORE_FAULTS[fault]} No new turn is taken until that is mended.")
         admitted = self.admission.admit(request)
         if len(self._open) >= self.limits.max_open_turns:
             detail = f"The relay has {len(self._open)} turns open, as many as it takes."
@@ -154,10 +164,13 @@ class Turns:
         self._last_id = made
         return made
 
-    def find(self, turn: str, principal: str) -> Turn:
-        """Return a principal's turn. Raises `TurnNotFound`, also where it is somebody else's, and `TurnForgotten`."""
+    async def find(self, turn: str, principal: str) -> Turn:
+        """Return a principal's turn.
+
+        Raises `TurnNotFound`, also where it is somebody else's, `TurnForgotten`, and `Overloaded`.
+        """
         try:
-            log = self.house.log.store.find(turn) if is_turn_id(turn) else None
+            log = await self.house.log.store.find(turn) if is_turn_id(turn) else None
         except TurnForgotten as error:
             if error.principal != principal:
                 raise TurnNotFound(turn) from None
@@ -166,9 +179,9 @@ class Turns:
             raise TurnNotFound(turn)
         return Turn(self, log)
 
-    def list(self, principal: str) -> Iterable[Turn]:
-        """Return a principal's turns, the newest first."""
-        return (Turn(self, log) for log in self.house.log.store.logs() if log.started.principal == principal)
+    async def list(self, query: Query) -> list[TurnRecord]:
+        """Return turns without their texts, the newest first. Raises `Overloaded`."""
+        return await self.house.log.store.list(query)
 
     def follow(self, log: TurnLog, after: int) -> Follower:
         """Count a reader in, and out again when it closes."""
@@ -186,11 +199,36 @@ class Turns:
         if opened is not None:
             opened.pump.cancel("client_cancelled", heard_upto)
 
-    def forget(self, turn: Turn) -> None:
-        """Erase a turn's text; an open one is cancelled first."""
-        self.cancel(turn.id, None)
-        self.house.conversations.forget(turn.started.principal, turn.started.conversation_id)
-        self.house.log.store.forget(turn.id)
+    async def forget(self, turns: Sequence[Started]) -> None:
+        """Erase the texts of turns, and their conversations' keys for digests; open ones are cancelled first.
+
+        Raises `Overloaded` where that could not be done; to be asked again then.
+        """
+        for started in turns:
+            self.cancel(started.turn, None)
+            self.house.conversations.forget(started.principal, started.conversation_id)
+        self.house.log.flush()
+        await self.house.log.store.forget([(started.turn, started.principal) for started in turns])
+        await self._recorded()
+
+    async def _recorded(self) -> None:
+        if not await self.recorded():
+            raise Overloaded("store_unavailable", "The keys of the conversation are not erased yet; ask again.")
+
+    async def forget_conversation(self, conversation_id: str, principal: str | None) -> int:
+        """Erase all turns of a conversation, of everybody where `principal` is None; return how many there were."""
+        if principal is not None:
+            self.house.conversations.forget(principal, conversation_id)
+        count = 0
+        before = None
+        while True:
+            found = await self.list(Query(principal, conversation_id, before=before, limit=FORGET_BATCH))
+            if not found:
+                await self._recorded()
+                return count
+            await self.forget([record.started for record in found])
+            count += len(found)
+            before = found[-1].started.turn
 
     @property
     def open_count(self) -> int:

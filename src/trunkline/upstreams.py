@@ -17,12 +17,12 @@ from trunkline.connect.credentials import ApiKey, Credentials
 from trunkline.connect.http import Answer, HttpClient
 from trunkline.connect.oauth import Client, TokenCache
 from trunkline.connect.rate_limit import RateLimiter
-from trunkline.connect.secrets import Name, Secret
 from trunkline.core.errors import nearest
 from trunkline.dialects.base import Call, Dialect, Open
 from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, PromptLimits
 from trunkline.guards.chain import Guard
 from trunkline.guards.profiles import DEFAULT
+from trunkline.secrets import Name, Secret
 from trunkline.sources.base import Receiver, Source, StreamRequest
 from trunkline.sources.sse_client import SseClient, SsePool
 from trunkline.sources.websocket_client import WebSocketClient

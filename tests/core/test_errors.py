@@ -10,6 +10,7 @@ import pytest
 from trunkline.core.errors import (
     REASONS,
     AccessDenied,
+    DatabaseError,
     Fault,
     OffsetPastTail,
     Outcome,
@@ -91,6 +92,7 @@ ERRORS: list[tuple[TrunklineError, str, int, bool]] = [
     (OffsetPastTail(9, 7), "offset_past_tail", 409, False),
     (Overloaded("too_many_turns", "x"), "too_many_turns", 503, True),
     (Overloaded("rate_limited", "x", status=429, retry_after_s=7), "rate_limited", 429, True),
+    (DatabaseError("x"), "store_unavailable", 503, True),
     (SettingsError([Fault("a", "b")]), "invalid_settings", 500, False),
 ]
 

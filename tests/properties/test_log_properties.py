@@ -16,8 +16,9 @@ from trunkline.core.events import AnyEvent, Delta, Ended, Notice, Started
 from trunkline.core.record import fold
 from trunkline.core.turn import IllegalEvent
 from trunkline.log import SLICE, Follower, Log
-from trunkline.stores.base import StoreSettings, TurnLog
+from trunkline.stores.base import TurnLog
 from trunkline.stores.memory import MemoryStore
+from trunkline.stores.settings import StoreSettings
 
 STARTED = Started(turn="t", principal="p", upstream="u", model="m", created_at="now", endpoint="native")
 ENDED = Ended("completed", "stop", "stop")

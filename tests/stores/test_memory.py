@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from trunkline.core.errors import TurnForgotten
 from trunkline.core.events import AnyEvent, Delta, Ended, Started
 from trunkline.core.turn import IllegalEvent
-from trunkline.stores import STORES
-from trunkline.stores.base import StoreSettings, TurnLog
+from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.memory import MemoryStore
+from trunkline.stores.settings import StoreSettings
 
 STARTED = Started(turn="t", principal="p", upstream="u", model="m", created_at="now", endpoint="native")
 ENDED = Ended("completed", "stop", "stop")
@@ -17,7 +18,15 @@ ENDED = Ended("completed", "stop", "stop")
 
 def publish(turns: list[TurnLog]) -> None:
     for turn in turns:
-        turn.visible = turn.written
+        turn.visible = turn.safe
+
+
+def lose(turns: list[TurnLog]) -> None:
+    raise AssertionError("memory loses nothing")
+
+
+EVERYTHING = Query()
+SHOWN = Audience(publish, lose)
 
 
 def store_of(**settings: float) -> MemoryStore:
@@ -27,13 +36,13 @@ def store_of(**settings: float) -> MemoryStore:
 def add(store: MemoryStore, turn_id: str, *events: AnyEvent, at_ms: int = 0) -> TurnLog:
     turn = TurnLog(turn_id)
     store.add(turn)
-    turn.add([STARTED, *events], at_ms)
-    store.write([turn], publish)
+    turn.add([replace(STARTED, turn=turn_id), *events], at_ms)
+    store.write([turn], SHOWN)
     return turn
 
 
-def names(store: MemoryStore) -> list[str]:
-    return [turn.id for turn in store.logs()]
+async def names(store: MemoryStore, query: Query = EVERYTHING) -> list[str]:
+    return [record.started.turn for record in await store.list(query)]
 
 
 # The log of one turn
@@ -101,92 +110,89 @@ def test_what_is_rendered_is_shared_by_readers_at_the_same_place():
 # The store
 
 
-def test_the_table_of_stores_names_every_durability():
-    assert {"memory": MemoryStore} == STORES
-
-
 def test_writing_counts_the_entries_and_publishes_once():
     store, turn, published = store_of(), TurnLog("a"), []
     store.add(turn)
     turn.add([STARTED], at_ms=0)
     assert (turn.written, turn.visible) == (0, 0)
-    store.write([turn], published.append)
+    store.write([turn], Audience(published.append, lose))
     assert published == [[turn]]
     assert (turn.written, turn.visible) == (1, 0)
 
 
-def test_turns_are_found_and_listed_the_newest_first():
+async def test_turns_are_found_and_listed_the_newest_first():
     store = store_of()
-    a, b = add(store, "a"), add(store, "b")
-    assert store.find("a") is a
-    assert list(store.logs()) == [b, a]
-    assert store.find("c") is None
+    a = add(store, "a")
+    add(store, "b")
+    assert await store.find("a") is a
+    assert await names(store) == ["b", "a"]
+    assert await store.find("c") is None
 
 
-def test_a_forgotten_turn_is_told_from_one_that_never_was():
+async def test_a_forgotten_turn_is_told_from_one_that_never_was():
     store = store_of()
     add(store, "a", ENDED)
-    store.forget("a")
-    store.forget("a")
-    store.forget("never")
+    await store.forget([("a", "p")])
+    await store.forget([("a", "p")])
+    await store.forget([("never", "p")])
     with pytest.raises(TurnForgotten, match="turn a is gone"):
-        store.find("a")
-    assert store.find("never") is None
-    assert names(store) == []
+        await store.find("a")
+    assert await store.find("never") is None
+    assert await names(store) == []
 
 
-def test_an_open_turn_that_was_forgotten_stays_so_when_it_ends():
-    store = store_of(retention_s=1)
+async def test_an_open_turn_that_was_forgotten_stays_so_when_it_ends():
+    store = store_of(retention=1)
     turn = add(store, "a")
-    store.forget("a")
+    await store.forget([("a", "p")])
     turn.add([ENDED], at_ms=0)
-    store.write([turn], publish)
+    store.write([turn], SHOWN)
     store.sweep(now_ms=10_000)
     with pytest.raises(TurnForgotten):
-        store.find("a")
+        await store.find("a")
 
 
-def test_ended_turns_are_kept_for_the_retention_and_no_longer():
-    store = store_of(retention_s=10)
+async def test_ended_turns_are_kept_for_the_retention_and_no_longer():
+    store = store_of(retention=10)
     add(store, "a", ENDED, at_ms=1_000)
     add(store, "b", ENDED, at_ms=2_000)
     store.sweep(now_ms=11_000)
-    assert names(store) == ["b", "a"]
+    assert await names(store) == ["b", "a"]
     store.sweep(now_ms=11_001)
-    assert names(store) == ["b"]
+    assert await names(store) == ["b"]
     with pytest.raises(TurnForgotten):
-        store.find("a")
+        await store.find("a")
 
 
-def test_the_oldest_to_end_go_first_where_there_are_too_many():
+async def test_the_oldest_to_end_go_first_where_there_are_too_many():
     store = store_of(max_turns=2)
     a, b = add(store, "a"), add(store, "b")
     b.add([ENDED], at_ms=1)
-    store.write([b], publish)
+    store.write([b], SHOWN)
     a.add([ENDED], at_ms=2)
-    store.write([a], publish)
+    store.write([a], SHOWN)
     add(store, "c", ENDED, at_ms=3)
     store.sweep(now_ms=4)
-    assert names(store) == ["c", "a"]
+    assert await names(store) == ["c", "a"]
 
 
-def test_an_open_turn_is_never_swept():
-    store = store_of(retention_s=1, max_turns=1)
+async def test_an_open_turn_is_never_swept():
+    store = store_of(retention=1, max_turns=1)
     for name in "abc":
         add(store, name)
     store.sweep(now_ms=10**12)
-    assert names(store) == ["c", "b", "a"]
+    assert await names(store) == ["c", "b", "a"]
 
 
-def test_the_memory_of_the_forgotten_is_bounded():
+async def test_the_memory_of_the_forgotten_is_bounded():
     class Small(MemoryStore):
         MAX_FORGOTTEN = 2
 
     store = Small(StoreSettings())
     for name in "abc":
         add(store, name, ENDED)
-        store.forget(name)
-    assert store.find("a") is None
+        await store.forget([(name, "p")])
+    assert await store.find("a") is None
     for name in "bc":
         with pytest.raises(TurnForgotten):
-            store.find(name)
+            await store.find(name)

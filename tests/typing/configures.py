@@ -23,7 +23,7 @@ def look(settings: Settings) -> None:
     """What can be read from settings, with its type."""
     assert_type(settings.server.port, int)
     assert_type(settings.server.drain_s, float)
-    assert_type(settings.store.retention_s, float)
+    assert_type(settings.store.retention, float)
     assert_type(settings.default_upstream, str | None)
     assert_type(settings.sole_upstream, str | None)
     for key in settings.keys:

@@ -42,7 +42,7 @@ async def follow(relay: Relay) -> int:
                     print(entry.event.text)
             if last:
                 break
-    again = relay.turns.find(turn.id, "bot")
+    again = await relay.find(turn.id, principal="bot")
     with again.follow(after=last) as follower:
         assert_type(follower.done, bool)
     again.cancel()
@@ -50,9 +50,9 @@ async def follow(relay: Relay) -> int:
     return last
 
 
-def read(relay: Relay, turn_id: str) -> str:
+async def read(relay: Relay, turn_id: str) -> str:
     """Take what a turn amounts to."""
-    record = relay.turns.find(turn_id, "bot").record()
+    record = (await relay.find(turn_id, principal="bot")).record()
     assert_type(record, TurnRecord)
     assert_type(record.text, str)
     assert_type(record.ended, Ended | None)

@@ -134,13 +134,17 @@ class TurnForgotten(TrunklineError):
 
 
 class OffsetPastTail(TrunklineError):
-    """A reader holds an offset that the log does not have; it can go on from `tail`, or read again from 0."""
+    """A reader holds an offset that the log does not have, or lost in a crash; it can read again from 0.
+
+    `tail` is the newest offset that the log has.
+    """
 
     code = "offset_past_tail"
     status = 409
 
     def __init__(self, after: int, tail: int) -> None:
-        super().__init__(f"The log of this turn ends at offset {tail}; nothing can be read after offset {after}.")
+        why = "it was lost when the relay crashed" if after < tail else f"it ends at offset {tail}"
+        super().__init__(f"The log of this turn has no offset {after}: {why}. Read it again from 0.")
         self.after = after
         self.tail = tail
 
@@ -156,6 +160,13 @@ class Overloaded(TrunklineError):
         self.code = code
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class DatabaseError(Overloaded):
+    """The database of the records did not do what was asked; nothing of it was done, and it may be asked again."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("store_unavailable", detail)
 
 
 class SettingsError(TrunklineError):

@@ -47,6 +47,19 @@ class TurnRecord:
         return self.choices[0].answer if 0 in self.choices else ""
 
 
+def outline(first: Entry, last: Entry) -> TurnRecord:
+    """Return what the first entry of a turn and the last one so far tell: all but its texts.
+
+    Raises `ValueError` where it does not begin with `Started`.
+    """
+    if not isinstance(first.event, Started):
+        raise ValueError("the entries of a turn begin with Started")  # noqa: TRY004 - the value is wrong, as in `fold`
+    record = TurnRecord(first.event, tail=last.offset, started_ms=first.at_ms)
+    if isinstance(last.event, Ended):
+        record.ended, record.usage, record.ended_ms = last.event, last.event.usage, last.at_ms
+    return record
+
+
 def fold(entries: Iterable[Entry]) -> TurnRecord:
     """Fold the entries of one turn, from its first on. Raises `ValueError` where they do not begin with `Started`."""
     entries = iter(entries)

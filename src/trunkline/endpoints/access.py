@@ -17,9 +17,11 @@ from starlette.requests import HTTPConnection
 from trunkline.core.errors import AccessDenied, Overloaded
 from trunkline.core.ids import is_turn_id
 from trunkline.endpoints.settings import KeySettings, ServerSettings
+from trunkline.stores.archive import Claim
 
 LOCAL: Final = "local"
 TICKET_PREFIX: Final = "ticket_"
+TICKET: Final = "ticket"
 MAX_SPENT: Final = 100_000  # bounds the memory of tickets that were used
 _MAC_BYTES: Final = 16
 
@@ -76,13 +78,27 @@ class Tickets:
     so does a ticket that was made for one turn.
     """
 
-    def __init__(self, settings: ServerSettings, wall: Callable[[], float], key: bytes | None = None) -> None:
-        """Take the clock in Unix seconds, and the key to sign with; without one tickets die with this object."""
+    def __init__(
+        self,
+        settings: ServerSettings,
+        wall: Callable[[], float],
+        key: bytes | None = None,
+        *,
+        spent: Iterable[Claim] = (),
+        record: Callable[[Claim], None] | None = None,
+    ) -> None:
+        """Take the clock in Unix seconds, and the key to sign with; without one tickets die with this object.
+
+        `spent` are those that were used before; `record` is told of more, so that they may outlive the process.
+        """
         self._ticket_s = settings.ticket_s
         self._follow_s = settings.follow_s
         self._wall = wall
         self._key = key or secrets.token_bytes(32)
-        self._spent: OrderedDict[str, tuple[float, str, bytes]] = OrderedDict()  # by nonce: until when, turn, about
+        self._record = record
+        self._spent: OrderedDict[str, tuple[float, str, bytes]] = OrderedDict(  # by nonce: until when, turn, about
+            (claim.key, (claim.until_ms / 1_000, claim.turn, claim.about)) for claim in spent
+        )
 
     def issue(self, principal: str, turn: str = "") -> str:
         """Make a ticket for a principal, for one turn of theirs where `turn` is given."""
@@ -110,8 +126,13 @@ class Tickets:
     def bind(self, caller: Caller, turn: str, about: bytes = b"") -> None:
         """Let the ticket that a caller came with follow the turn which it started."""
         if caller.nonce and caller.nonce in self._spent:
-            self._spent[caller.nonce] = (self._wall() + self._follow_s, turn, about)
-            self._spent.move_to_end(caller.nonce)
+            self._keep(caller.nonce, self._wall() + self._follow_s, turn, about)
+
+    def _keep(self, nonce: str, until: float, turn: str = "", about: bytes = b"") -> None:
+        self._spent[nonce] = (until, turn, about)
+        self._spent.move_to_end(nonce)
+        if self._record is not None:
+            self._record(Claim(TICKET, nonce, turn, int(until * 1_000), about))
 
     def _spend(self, nonce: str, expires: float) -> None:
         """Remember that a ticket was used, for as long as it could be used again."""
@@ -126,7 +147,7 @@ class Tickets:
             if oldest is None:
                 raise Overloaded("too_many_tickets", "Too many tickets were used; try again in a minute.")
             del self._spent[oldest]
-        self._spent[nonce] = (expires, "", b"")
+        self._keep(nonce, expires)
 
     def _read(self, ticket: str) -> tuple[float, str, str, str]:
         try:

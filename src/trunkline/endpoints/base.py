@@ -257,15 +257,19 @@ async def start_once(request: Request, principal: str, start: Callable[[], Turn]
     if not key:
         return start(), False
     told = await _fingerprint(request)
-    # No await from here on: the same request may come twice at once.
     desk = desk_of(request)
     made = desk.repeats.find(principal, key, told)
-    if made is not None:
-        turn = desk.turns.find(made, principal)
+    while made is not None:
+        turn = await desk.turns.find(made, principal)
         if not turn.failed_unheard:
             return turn, True
+        # The same request may have come twice at once, and the other one have started another turn meanwhile.
+        newest = desk.repeats.find(principal, key, told)
+        made = None if newest == made else newest
+    # No await stands between the last look and this line.
     turn = start()
     desk.repeats.keep(principal, key, told, turn.id)
+    await desk.turns.recorded()
     return turn, False
 
 
@@ -308,6 +312,7 @@ class FollowResponse(Response):
             watch = asyncio.ensure_future(_until_gone(receive))
             watch.add_done_callback(follower.leave)
             try:
+                await shown(follower)
                 await self.serve(follower, scope, send)
             except ReaderGone:
                 pass
@@ -388,6 +393,12 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(usage)
     fields.pop("type")
     return fields
+
+
+async def shown(follower: Follower) -> None:
+    """Wait until something of a turn is shown: nobody hears of a turn that a crash could undo. Raises `ReaderGone`."""
+    while not follower.turn.visible:
+        await follower.wait(0)
 
 
 async def first_word(follower: Follower, timeout_s: float) -> Ended | None:

@@ -78,7 +78,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
     desk = desk_of(request)
     caller = desk.access.caller(request)
     question = Question(caller.principal, session_id, dialog_id, input or "", upstream or "")
-    turn, after = _meant(desk, caller, question, last_event_id)
+    turn, after = await _meant(desk, caller, question, last_event_id)
     found = turn is not None
     if turn is None:
         asked = TurnRequest(
@@ -99,7 +99,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
     return _Stream(desk, question, turn, after)
 
 
-def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | None) -> tuple[Turn | None, int]:
+async def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | None) -> tuple[Turn | None, int]:
     """Return the turn that a request goes on with and from where; None where it asks for a new one."""
     if last_event_id:
         turn_id, _, offset = last_event_id.partition(".")
@@ -108,18 +108,18 @@ def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: str | 
         after = read_offset(offset, "Last-Event-ID")
         if caller.only_turn not in (None, turn_id):
             raise AccessDenied("This ticket is for another turn.")
-        turn = desk.turns.find(turn_id, caller.principal)
-        turn.check_offset(after)
+        turn = await desk.turns.find(turn_id, caller.principal)
+        turn.log.check_offset(after)
         return turn, after
     if caller.only_turn is not None:
         if caller.about not in (b"", question.digest()):
             raise AccessDenied("This ticket was used for another question; a new one needs a new ticket.")
-        return desk.turns.find(caller.only_turn, caller.principal), 0
+        return await desk.turns.find(caller.only_turn, caller.principal), 0
     asked = desk.repeats.unanswered(question)
     if asked is None:
         return None, 0
     with suppress(TurnForgotten, TurnNotFound):
-        turn = desk.turns.find(asked, caller.principal)
+        turn = await desk.turns.find(asked, caller.principal)
         if not turn.is_read:
             desk.repeats.asked(question, asked)  # It may be cut off as early once more.
             return turn, 0

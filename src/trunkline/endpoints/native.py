@@ -38,6 +38,7 @@ from trunkline.endpoints.sentence_view import SentenceView, read_place
 from trunkline.endpoints.sockets import SERVICE_RESTART, framed, send_turn
 from trunkline.log import ReaderGone
 from trunkline.stores.base import Form, TurnLog
+from trunkline.stores.base import Query as TurnQuery
 from trunkline.turns import Turn
 
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["turns"])
@@ -113,6 +114,7 @@ async def create(
         within_s = desk.settings.commit_after_ms / 1_000
         decision = Decision(partial(stream_error, shape=PROBLEM_DETAILS), within_s)
         return EventStream(turn, 0, events, headers=headers, decision=decision)
+    await turn.shown()
     links = _links(turn.id, desk.access.tickets.issue(principal, turn.id))
     state = "ended" if turn.log.ended else "open"
     content = {"id": turn.id, "state": state, "tail": turn.log.tail, "links": links}
@@ -129,25 +131,17 @@ async def list_turns(
 ) -> dict[str, Any]:
     """List one's turns, the newest first, a page at a time."""
     desk = desk_of(request)
-    found: list[dict[str, Any]] = []
-    for turn in desk.turns.list(desk.access.principal(request)):
-        # Ids grow with time: the page goes on below the last id of the page before.
-        if (cursor is not None and turn.id >= cursor) or not turn.log.visible:
-            continue
-        if conversation_id is not None and turn.started.conversation_id != conversation_id:
-            continue
-        if state is not None and state != ("ended" if turn.log.ended else "open"):
-            continue
-        if len(found) == limit:
-            return {"turns": found, "next_cursor": found[-1]["id"]}
-        found.append(_show(turn.record(), with_text=False))
-    return {"turns": found, "next_cursor": None}
+    # Ids grow with time: a page goes on below the last id of the one before. One more tells whether there is another.
+    query = TurnQuery(desk.access.principal(request), conversation_id, state, cursor, limit + 1)
+    found = [_show(record, with_text=False) for record in await desk.turns.list(query)]
+    more = len(found) > limit
+    return {"turns": found[:limit], "next_cursor": found[limit - 1]["id"] if more else None}
 
 
 @router.get("/v1/turns/{turn_id}", summary="Show a turn", responses=PROBLEM_DETAILS.answers(404, 410))
 async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
     """Show what a turn amounts to so far."""
-    return _show(_find(request, turn_id).record())
+    return _show((await _find(request, turn_id)).record())
 
 
 @router.post(
@@ -158,7 +152,7 @@ async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
 )
 async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) -> dict[str, Any]:
     """Stop the platform's generation and end the turn; one that has ended stays as it is."""
-    turn = _find(request, turn_id)
+    turn = await _find(request, turn_id)
     turn.cancel(body.heard_upto if body else None)
     return {"id": turn.id}
 
@@ -168,7 +162,21 @@ async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) 
 )
 async def forget(turn_id: TurnId, request: Request) -> None:
     """Erase a turn's text for good; an open one is cancelled first."""
-    desk_of(request).turns.forget(_find(request, turn_id))
+    await desk_of(request).turns.forget([(await _find(request, turn_id)).started])
+
+
+@router.delete(
+    "/v1/conversations/{conversation_id}",
+    summary="Forget a conversation",
+    responses=PROBLEM_DETAILS.answers(503),
+)
+async def forget_conversation(
+    conversation_id: Annotated[str, Path(pattern=CLIENT_ID_PATTERN)], request: Request
+) -> dict[str, Any]:
+    """Erase the texts of all one's turns of a conversation for good, and say how many there were."""
+    desk = desk_of(request)
+    count = await desk.turns.forget_conversation(conversation_id, desk.access.principal(request))
+    return {"conversation_id": conversation_id, "forgotten": count}
 
 
 @router.get(
@@ -194,14 +202,18 @@ async def follow(
     Answers 204 where the turn has ended and the reader has all of it, so that a browser's EventSource stops.
     """
     desk = desk_of(request)
-    turn = desk.turns.find(turn_id, desk.access.follower(request, turn_id).principal)
+    turn = await desk.turns.find(turn_id, desk.access.follower(request, turn_id).principal)
     form: Form = events
     if unit == "sentence":
-        after, entry, parts = read_place(last_event_id or str(after), "Last-Event-ID")
-        form = SentenceView(entry, parts)
+        after, parts = read_place(last_event_id or str(after), "Last-Event-ID")
+        turn.log.check_offset(after)
+        if parts is not None:
+            form, after = SentenceView(after, parts), turn.log.before(after)
+        else:
+            form = SentenceView()
     elif last_event_id:
         after = read_offset(last_event_id, "Last-Event-ID")
-    turn.check_offset(after)
+    turn.log.check_offset(after)
     if turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
     return EventStream(turn, after, form, headers=turn_headers(turn))
@@ -213,7 +225,7 @@ async def follow_ws(socket: WebSocket, turn_id: str) -> None:
     try:
         desk = desk_of(socket)
         caller = desk.access.follower(socket, turn_id)
-        turn = desk.turns.find(turn_id, caller.principal)
+        turn = await desk.turns.find(turn_id, caller.principal)
         follower = turn.follow(read_offset(socket.query_params.get("after", "0"), "after"))
     except TrunklineError as error:
         await socket.send_denial_response(shaped(socket, error, PROBLEM_DETAILS))
@@ -260,9 +272,9 @@ class _ClientCancel(msgspec.Struct, tag="cancel", tag_field="type", forbid_unkno
 _decode_client = msgspec.json.Decoder(_ClientCancel).decode
 
 
-def _find(request: Request, turn_id: str) -> Turn:
+async def _find(request: Request, turn_id: str) -> Turn:
     desk = desk_of(request)
-    return desk.turns.find(turn_id, desk.access.principal(request))
+    return await desk.turns.find(turn_id, desk.access.principal(request))
 
 
 def _links(turn_id: str, ticket: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ async def health() -> str:
 async def ready(request: Request) -> Response:
     """Answer 200 while new turns are taken, else 503 with the reasons."""
     turns = desk_of(request).turns
-    reasons = []
+    reasons = [fault] if (fault := turns.house.log.store.fault()) else []
     if turns.draining:
         reasons.append("shutting_down")
     if turns.open_count >= turns.limits.max_open_turns:

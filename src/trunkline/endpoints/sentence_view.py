@@ -14,18 +14,15 @@ from trunkline.stores.base import TurnLog
 _Key = tuple[int, str]
 
 
-def read_place(text: str, where: str) -> tuple[int, int, int]:
-    """Read `offset` or `offset.part`: return the offset to follow after, and the entry of which so many parts are had.
-
-    Raises `RequestRefused`.
-    """
+def read_place(text: str, where: str) -> tuple[int, int | None]:
+    """Read `offset`, or `offset.part`: of the entry at that offset so many parts are had. Raises `RequestRefused`."""
     offset, dot, part = text.partition(".")
     whole = read_offset(offset, where)
     if not dot:
-        return whole, 0, 0
+        return whole, None
     if whole == 0:
         raise RequestRefused("invalid_offset", f"{where}: expected offset.part, got {text[:40]!r}.")
-    return whole - 1, whole, read_offset(part, where)
+    return whole, read_offset(part, where)
 
 
 class SentenceView:

@@ -23,7 +23,7 @@ from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import ClientId, LastReaderPolicy, Message, Terms, TurnRequest
 from trunkline.core.times import iso
 from trunkline.endpoints.access import Caller
-from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
+from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, shown, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
 from trunkline.endpoints.sockets import SERVICE_RESTART, Messages, framed, send_turn
 from trunkline.log import Follower, ReaderGone
@@ -205,10 +205,10 @@ class _Talk:
 
     async def _resume(self, asked: Resume) -> None:
         self._check_free()
-        turn = self._desk.turns.find(asked.turnId, self._caller.principal)
+        turn = await self._desk.turns.find(asked.turnId, self._caller.principal)
         after = asked.after
         if turn.log.ended and after == turn.log.tail:
-            after -= 1  # It has all chunks; the last frame has no id, and may be what it lost.
+            after = turn.log.before(after)  # It has all chunks; the last frame has no id, and may be what it lost.
         await self._send(turn, after, turn.started.prompt_tokens)
 
     async def _send(self, turn: Turn, after: int, tokens: int) -> None:
@@ -217,6 +217,7 @@ class _Talk:
         follower = turn.follow(after)
         self._turn, self._follower = turn, follower
         try:
+            await shown(follower)
             ack = {"type": "handshake_ack", "tokenCount": tokens, "modelId": model_id, "turnId": turn.id}
             await self._say(ack)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from trunkline.guards.rule import Rule, Terms
@@ -21,17 +22,25 @@ class Secrets:
     Values themselves are never kept, nor can they be found from what is: with the key gone, digests say nothing.
     """
 
-    __slots__ = ("_counts", "_key", "_names")
+    __slots__ = ("_counts", "_names", "key")
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, key: bytes, names: Iterable[tuple[str, str]] = ()) -> None:
+        """Take a key, and the values that have names already: (rule, digest), in the order of their names."""
+        self.key = key
         self._names: dict[tuple[str, str], str] = {}
         self._counts: Counter[str] = Counter()
+        for rule, digest in names:
+            self.pseudonym(rule, digest)
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """The values that have names: (rule, digest), in the order of their names."""
+        return list(self._names)
 
     def digest(self, rule: str, value: str) -> str:
         """Return the keyed digest of a value in the match view; spellings of one value have one digest."""
         message = f"{rule}\0{_normalised(value)}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._key, message, "sha256").hex()[:DIGEST_DIGITS]
+        return hmac.digest(self.key, message, "sha256").hex()[:DIGEST_DIGITS]
 
     def pseudonym(self, rule: str, digest: str) -> str:
         """Return the name of the value with this digest: `EMAIL_1`, `EMAIL_2`, each the same whenever it comes."""

@@ -128,11 +128,21 @@ def _terms(settings: TermSettings, profile: Profile) -> Terms:
 
 
 class Conversations:
-    """Keeps the secrets of conversations: by the principal and the conversation, or for one turn where it has none."""
+    """Keeps the secrets of conversations: by the principal and the conversation, or for one turn where it has none.
 
-    def __init__(self, make_key: Callable[[], bytes]) -> None:
+    `record` is told of those that are new or have named more, so that they may outlive the process.
+    """
+
+    def __init__(
+        self, make_key: Callable[[], bytes], record: Callable[[str, str, Secrets | None], None] | None = None
+    ) -> None:
         self._make_key = make_key
+        self._record = record
         self._secrets: OrderedDict[tuple[str, str], Secrets] = OrderedDict()
+
+    def restore(self, principal: str, conversation: str, secrets: Secrets) -> None:
+        """Take back what an earlier process knew, the least recently used first."""
+        self._secrets[principal, conversation] = secrets
 
     def secrets(self, principal: str, conversation: str | None) -> Secrets:
         """Return the secrets of a conversation, new ones where it has none yet."""
@@ -142,12 +152,21 @@ class Conversations:
         found = self._secrets.get(key)
         if found is None:
             found = self._secrets[key] = Secrets(self._make_key())
+            self.used(principal, conversation)
             if len(self._secrets) > MAX_CONVERSATIONS:
                 self._secrets.popitem(last=False)
         else:
             self._secrets.move_to_end(key)
         return found
 
+    def used(self, principal: str, conversation: str) -> None:
+        """A turn of this conversation is over, or begins it: what it has now is worth recording."""
+        found = self._secrets.get((principal, conversation))
+        if found is not None and self._record is not None:
+            self._record(principal, conversation, found)
+
     def forget(self, principal: str, conversation: str) -> None:
         """Forget a conversation's key and names: what was written with them can no longer be tied to anything."""
         self._secrets.pop((principal, conversation), None)
+        if conversation and self._record is not None:
+            self._record(principal, conversation, None)

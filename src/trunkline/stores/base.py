@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from trunkline.core.errors import OffsetPastTail
 from trunkline.core.events import AnyEvent, Entry, Started
+from trunkline.core.record import TurnRecord, outline
 from trunkline.core.turn import State, advance
 
 Form = Callable[["TurnLog", int, int], bytes]
@@ -23,19 +23,35 @@ class Waked(Protocol):
 
 
 class TurnLog:
-    """Entries in order. Those before position `visible` may be shown; those before `written` are in the store."""
+    """Entries in order: those before position `visible` are shown.
 
-    __slots__ = ("_rendered", "dirty", "entries", "followers", "id", "state", "visible", "written")
+    Those before `safe` are as durable as they have to be, and those before `written` are in the store.
+    """
+
+    __slots__ = ("_rendered", "dirty", "entries", "followers", "id", "on_lost", "safe", "state", "visible", "written")
 
     def __init__(self, turn_id: str) -> None:
         self.id = turn_id
         self.entries: list[Entry] = []
         self.state = State.NEW
         self.written = 0
+        self.safe = 0
         self.visible = 0
         self.dirty = False
         self.followers: list[Waked] = []
+        self.on_lost: Callable[[], None] | None = None
+        """Called when the store could not keep what was appended last, after `cut_back`."""
         self._rendered: tuple[Form, int, int, bytes] | None = None
+
+    @classmethod
+    def of(cls, turn_id: str, entries: list[Entry]) -> TurnLog:
+        """Make the log of a turn that rests in a store; all of it may be shown."""
+        turn = cls(turn_id)
+        turn.entries = entries
+        for entry in entries:
+            turn.state = advance(turn.state, entry.event)
+        turn.written = turn.safe = turn.visible = len(entries)
+        return turn
 
     @property
     def started(self) -> Started:
@@ -52,6 +68,10 @@ class TurnLog:
         """True once every entry is shown and the last is `Ended`: nothing will follow."""
         return self.state is State.ENDED and self.visible == len(self.entries)
 
+    def summary(self) -> TurnRecord:
+        """Return what may be shown of a turn without its texts; something of it must be visible."""
+        return outline(self.entries[0], self.entries[self.visible - 1])
+
     def add(self, events: Sequence[AnyEvent], at_ms: int) -> None:
         """Buffer events as entries. Raises `IllegalEvent`, having added nothing, where the turn's state forbids one."""
         state = self.state
@@ -60,6 +80,25 @@ class TurnLog:
         self.state = state
         offset = self.entries[-1].offset if self.entries else 0
         self.entries.extend(Entry(offset + n, at_ms, event) for n, event in enumerate(events, 1))
+
+    def check_offset(self, after: int) -> None:
+        """Raise `OffsetPastTail` where a reader cannot go on from here: nothing that is shown has this offset.
+
+        Offsets go on behind a gap after a crash; whoever holds one out of the gap has read what is lost.
+        """
+        place = self.position(after)
+        if after and (place == 0 or place > self.visible or self.entries[place - 1].offset != after):
+            raise OffsetPastTail(after, self.tail)
+
+    def before(self, offset: int) -> int:
+        """Return the offset to follow after so as to begin with the entry at `offset`."""
+        place = self.position(offset - 1)
+        return self.entries[place - 1].offset if place else 0
+
+    def cut_back(self) -> None:
+        """Drop what the store could not keep, which nobody has seen; of a turn that was just made, `Started` stays."""
+        del self.entries[max(1, self.written) :]
+        self.state = State.OPEN
 
     def position(self, after: int) -> int:
         """Return the position of the first entry whose offset is greater than `after`."""
@@ -76,37 +115,73 @@ class TurnLog:
 
 
 Publish = Callable[[list[TurnLog]], None]
+"""Shows the readers of these turns what is safe."""
+
+Lose = Callable[[list[TurnLog]], None]
+"""Tells these turns that what they have beyond `written` could not be kept."""
 
 
-class StoreSettings(BaseModel):
-    """`[store]`: where turns rest, how durably, and for how long."""
+class Audience(NamedTuple):
+    """Whom a store tells what became of a write."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    publish: Publish
+    lose: Lose
 
-    durability: Literal["memory"] = Field(
-        default="memory", description="How safe an entry is before it is shown: memory = as safe as this process."
-    )
-    retention_s: float = Field(default=86_400, gt=0, description="For so long an ended turn can be read.")
-    max_turns: int = Field(default=10_000, ge=1, description="How many ended turns are kept; the oldest go first.")
+
+class Query(NamedTuple):
+    """Which turns to list, the newest first: at most `limit`, with ids below `before`; None asks for all."""
+
+    principal: str | None = None
+    conversation_id: str | None = None
+    state: Literal["open", "ended"] | None = None
+    before: str | None = None
+    limit: int = 20
+
+    def asks_for(self, turn: TurnRecord) -> bool:
+        """Tell whether a turn is one of those."""
+        started = turn.started
+        return (
+            self.principal in (None, started.principal)
+            and self.conversation_id in (None, started.conversation_id)
+            and self.state in (None, "ended" if turn.ended else "open")
+            and (self.before is None or started.turn < self.before)
+        )
+
+
+STORE_FAULTS: Final = {
+    "store_full": "The disk of the log is full.",
+    "store_error": "The log cannot be written.",
+    "archive_behind": "Too many turns wait for an archive that does not take them.",
+}
+"""Why a store takes no new turn."""
 
 
 class Store(Protocol):
     """Two phases: entries are buffered while a tick of the event loop lasts, and written together at its end."""
 
+    def fault(self) -> str:
+        """Say why no new turn can be taken, as a code of `STORE_FAULTS`; empty where one can."""
+
     def add(self, turn: TurnLog) -> None:
         """Take in a new, empty turn."""
 
-    def write(self, turns: list[TurnLog], publish: Publish) -> None:
-        """Write what each turn has beyond `turn.written`, then call `publish` with those turns, now or later."""
+    def write(self, turns: list[TurnLog], audience: Audience) -> None:
+        """Write what each turn has beyond `written`, then publish those turns, now or later.
 
-    def find(self, turn_id: str) -> TurnLog | None:
-        """Return a turn's log. Raises `TurnForgotten` where it was here and is gone."""
+        Those whose entries could not be kept are lost instead. Never raises.
+        """
 
-    def logs(self) -> Iterable[TurnLog]:
-        """Return the logs of all turns, the newest first."""
+    async def find(self, turn_id: str) -> TurnLog | None:
+        """Return a turn's log. Raises `TurnForgotten` where it was here and is gone, and `Overloaded`."""
 
-    def forget(self, turn_id: str) -> None:
-        """Erase a turn's entries for good; what is left is only that it existed."""
+    async def list(self, query: Query) -> list[TurnRecord]:
+        """Return turns without their texts, the newest first. Raises `Overloaded`."""
+
+    async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
+        """Erase the entries of ended turns, given as (id, principal), for good: what is left is that they existed.
+
+        Raises `Overloaded`.
+        """
 
     def sweep(self, now_ms: int) -> None:
         """Let go of what is past its retention or over the bound; called about once a second."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import islice
 
 from trunkline.core.errors import TurnForgotten
-from trunkline.stores.base import Publish, StoreSettings, TurnLog
+from trunkline.core.record import TurnRecord
+from trunkline.stores.base import Audience, Query, TurnLog
+from trunkline.stores.settings import StoreSettings
 
 
 class MemoryStore:
@@ -20,31 +23,40 @@ class MemoryStore:
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._forgotten: OrderedDict[str, str] = OrderedDict()  # whose they were
 
+    def fault(self) -> str:
+        """Memory takes every turn; how many are open is bounded elsewhere."""
+        return ""
+
     def add(self, turn: TurnLog) -> None:
         """Take in a new turn."""
         self._turns[turn.id] = turn
 
-    def write(self, turns: list[TurnLog], publish: Publish) -> None:
+    def write(self, turns: list[TurnLog], audience: Audience) -> None:
         """Count the entries as written, and publish at once: they are as safe as this process is."""
         for turn in turns:
-            turn.written = len(turn.entries)
-        publish(turns)
+            turn.written = turn.safe = len(turn.entries)
+        audience.publish(turns)
         for turn in turns:
             if turn.ended and turn.id in self._turns:
                 self._ended[turn.id] = turn.entries[-1].at_ms
 
-    def find(self, turn_id: str) -> TurnLog | None:
+    async def find(self, turn_id: str) -> TurnLog | None:
         """Look the turn up."""
         if turn_id in self._forgotten:
             raise TurnForgotten(turn_id, self._forgotten[turn_id])
         return self._turns.get(turn_id)
 
-    def logs(self) -> Iterable[TurnLog]:
-        """Return all turns; ids grow with time, so that the dictionary's order is theirs."""
-        return reversed(self._turns.values())
+    async def list(self, query: Query) -> list[TurnRecord]:
+        """Go through all turns; ids grow with time, so that the dictionary's order is theirs."""
+        shown = (turn.summary() for turn in reversed(self._turns.values()) if turn.visible)
+        return list(islice(filter(query.asks_for, shown), query.limit))
 
-    def forget(self, turn_id: str) -> None:
-        """Drop the turn."""
+    async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
+        """Drop the turns."""
+        for turn_id, _ in turns:
+            self._forget(turn_id)
+
+    def _forget(self, turn_id: str) -> None:
         turn = self._turns.pop(turn_id, None)
         if turn is not None:
             self._ended.pop(turn_id, None)
@@ -54,9 +66,9 @@ class MemoryStore:
 
     def sweep(self, now_ms: int) -> None:
         """Drop ended turns, the oldest first."""
-        oldest_ms = now_ms - self._settings.retention_s * 1_000
+        oldest_ms = now_ms - self._settings.retention * 1_000
         while self._ended:
             turn_id, ended_ms = next(iter(self._ended.items()))
             if ended_ms >= oldest_ms and len(self._ended) <= self._settings.max_turns:
                 break
-            self.forget(turn_id)
+            self._forget(turn_id)

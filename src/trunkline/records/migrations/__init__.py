@@ -1,0 +1,1 @@
+"""How the tables of the records came to be, one revision a file (Alembic)."""

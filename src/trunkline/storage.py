@@ -1,0 +1,159 @@
+"""Opens the log that the settings ask for, with what outlives the process beside it, and closes it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from trunkline.core.errors import Fault, SettingsError
+from trunkline.guards.chain import MAX_CONVERSATIONS, Conversations
+from trunkline.recorder import Recorder, secrets_of
+from trunkline.records.records import Records
+from trunkline.stores.archive import Claim
+from trunkline.stores.base import Store
+from trunkline.stores.durable import DurableStore
+from trunkline.stores.files import Disk
+from trunkline.stores.folder import Folder
+from trunkline.stores.journal import Journal
+from trunkline.stores.memory import MemoryStore
+from trunkline.stores.recovery import Recovered
+from trunkline.stores.settings import StoreSettings
+from trunkline.tasks import Tasks
+from trunkline.telemetry import StoreRecovered, Telemetry
+
+LOOK_AGAIN_S: Final = 0.05
+MAX_CLAIMS: Final = 100_000  # of a kind, that are taken back at a start
+logger = logging.getLogger("trunkline")
+_make_key = partial(secrets.token_bytes, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A store, and what beside it lives as long as it does."""
+
+    store: Store
+    conversations: Conversations
+    ticket_key: bytes
+    durable: Durable | None = None
+
+    def claims(self, kind: str) -> Sequence[Claim]:
+        """Return the claims of a kind that an earlier process made."""
+        return () if self.durable is None else self.durable.claims.get(kind, ())
+
+    @property
+    def record(self) -> Callable[[Claim], None] | None:
+        """What records a claim; None where nothing outlives the process."""
+        return None if self.durable is None else self.durable.recorder.claim
+
+    async def close(self) -> None:
+        """Write what waits, and let the next process have the folder; closing twice is harmless."""
+        if self.durable is not None:
+            await self.durable.close()
+
+
+@dataclass(slots=True)
+class Durable:
+    """The parts of a storage that a crash does not end."""
+
+    folder: Folder
+    records: Records
+    store: DurableStore
+    recorder: Recorder
+    claims: dict[str, list[Claim]]
+    closing: asyncio.Future[None] | None = None
+
+    async def close(self) -> None:
+        """Close each, the lock last; whoever waits for that may stop waiting, and it goes on."""
+        if self.closing is None:
+            self.closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self.closing)
+
+    async def _close(self) -> None:
+        try:
+            await self.store.close()
+            await self.recorder.flush()
+            await asyncio.to_thread(self.records.close)
+        finally:
+            self.folder.leave()
+
+
+def open_in_memory(settings: StoreSettings) -> Storage:
+    """Open a log that ends with this process."""
+    return Storage(MemoryStore(settings), Conversations(_make_key), _make_key())
+
+
+async def open_durable(
+    settings: StoreSettings, kinds: Sequence[str], wall_ms: Callable[[], int], tasks: Tasks, telemetry: Telemetry
+) -> Storage:
+    """Take the folder, and recover what is in it. Raises `SettingsError` where that cannot be.
+
+    `kinds` are the claims to take back.
+    """
+    folder = Folder(settings.data_dir)
+    async with AsyncExitStack() as undo:
+        undo.callback(folder.leave)
+        await _take(folder, settings.take_over_s)
+        records = await asyncio.to_thread(Records.open, settings)
+        undo.push_async_callback(asyncio.to_thread, records.close)
+        try:
+            opened = await _open(folder, records, settings, kinds, wall_ms, tasks, telemetry)
+        except OSError as error:
+            detail = f"the journal in {folder.journal} cannot be used: {error.strerror}"
+            raise SettingsError([Fault("store.data_dir", detail)]) from None
+        undo.pop_all()
+        return opened
+
+
+async def _take(folder: Folder, wait_s: float) -> None:
+    """Become the holder of a folder, as soon as another relay leaves it. Raises `SettingsError`."""
+    until = time.monotonic() + wait_s
+    is_waiting = False
+    while not folder.take():
+        if time.monotonic() >= until:
+            raise folder.in_use()
+        if not is_waiting:
+            is_waiting = True
+            logger.info("waiting for another relay to leave its folder folder=%s limit_s=%g", folder.path, wait_s)
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of
+    folder: Folder,
+    records: Records,
+    settings: StoreSettings,
+    kinds: Sequence[str],
+    wall_ms: Callable[[], int],
+    tasks: Tasks,
+    telemetry: Telemetry,
+) -> Storage:
+    began = time.monotonic()
+    journal = Journal(folder.journal, Disk(), syncs=settings.durability == "disk")
+    store = DurableStore(settings, journal, records, wall_ms=wall_ms, tell=telemetry.tell)
+    found = await store.open()
+    recorder = Recorder(records, wall_ms, telemetry.tell)
+    conversations = Conversations(_make_key, recorder.conversation)
+    for row in await asyncio.to_thread(records.conversations, MAX_CONVERSATIONS):
+        conversations.restore(row.principal, row.conversation_id, secrets_of(row))
+    claims = {kind: await asyncio.to_thread(records.claims, kind, wall_ms(), MAX_CLAIMS) for kind in kinds}
+    _tell_recovered(telemetry, found, time.monotonic() - began)
+    telemetry.store = lambda: {"journal_bytes": journal.bytes_used(), "turns_unarchived": store.owed}
+    tasks.spawn(store.run(), "store")
+    tasks.spawn(recorder.run(), "recorder")
+    key = await asyncio.to_thread(folder.secret)
+    return Storage(store, conversations, key, Durable(folder, records, store, recorder, claims))
+
+
+def _tell_recovered(telemetry: Telemetry, found: Recovered, seconds: float) -> None:
+    if found.turns or found.damages or found.unreadable:
+        cut = sum(damage.size for damage in found.damages if damage.torn)
+        damaged = sum(damage.size for damage in found.damages if not damage.torn)
+        telemetry.tell(
+            StoreRecovered(len(found.turns), len(found.ended), cut, damaged, tuple(found.unreadable), seconds)
+        )

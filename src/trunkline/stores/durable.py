@@ -1,0 +1,458 @@
+"""The store that outlives its process: a journal while turns are open, an archive once they have ended.
+
+`write` puts a tick's entries into the journal with one write. At `process` they are shown at once: the kernel has them.
+At `disk` they wait for a sync, which many ticks share. A turn that has ended is kept by the archive in one transaction,
+and only then leaves the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
+from typing import Final, ParamSpec, TypeVar
+
+from trunkline.core.errors import Overloaded, TurnForgotten
+from trunkline.core.events import Delta, Ended, Entry, ToolCall
+from trunkline.core.record import TurnRecord
+from trunkline.stores.archive import Archive
+from trunkline.stores.base import Audience, Query, TurnLog
+from trunkline.stores.held import Held, HeldTurn
+from trunkline.stores.journal import Batch, Journal
+from trunkline.stores.recovery import Recovered, key_of, recover, whole
+from trunkline.stores.settings import StoreSettings
+from trunkline.stores.syncing import Syncing
+from trunkline.telemetry import Fact, StoreFailed, internal_error
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READ_LIMIT_S: Final = 15.0
+CLOSE_LIMIT_S: Final = 5.0
+EXPIRE_EVERY_MS: Final = 60_000
+EXPIRE_AT_ONCE: Final = 500
+OLDEST_SEGMENT_MS: Final = 900_000  # what was archived does not stay in the journal for longer
+RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
+MAX_RECENT: Final = 200  # ended turns that readers may still come back for, in memory
+MAX_OWED_IN_MEMORY: Final = 1_000
+MAX_OWED: Final = 20_000
+
+
+class DurableStore:
+    """Turns in a journal and an archive. For one event loop; what blocks runs in threads."""
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        journal: Journal,
+        archive: Archive,
+        *,
+        wall_ms: Callable[[], int],
+        tell: Callable[[Fact], None],
+        executor: Callable[[int], Executor] = ThreadPoolExecutor,
+    ) -> None:
+        """Take a journal and an archive; `executor` makes a pool of so many threads."""
+        self._retention_ms = int(settings.retention * 1_000)
+        self._journal = journal
+        self._archive = archive
+        self._wall_ms = wall_ms
+        self._tell = tell
+        self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
+        self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
+        self._recent: OrderedDict[str, TurnLog] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[TurnLog | None]] = {}
+        self._forgetting: dict[str, str] = {}
+        self._owed: deque[str] = deque()
+        self._owing = asyncio.Event()
+        self._syncing: Syncing | None = None
+        if settings.durability == "disk":
+            self._syncing = Syncing(journal, self._disk, synced=self._synced, failed=self._sync_failed)
+        self._audience = Audience(_nobody, _nobody)
+        self._fault = ""
+        self._begun_ms = self._expired_ms = 0
+        self._preparing: asyncio.Future[None] | None = None
+        self._settling = asyncio.Lock()
+        self._unerased: set[bytes] = set()
+        self._closed = False
+
+    # From start to end
+
+    async def open(self) -> Recovered:
+        """Recover what an earlier process left, and begin; to be called once, before all else. Raises `OSError`."""
+        found = await self._in(self._writer, recover, self._journal, self._archive, self._wall_ms())
+        for turn_id, left in found.turns.items():
+            self._held.take_back(left)
+            self._owed.append(turn_id)
+        if self._syncing is not None:
+            await self._in(self._disk, self._journal.sync, self._journal.unsynced())
+        for segment in self._journal.segments():
+            self._held.let_go(segment, self._journal.number)
+        self._begun_ms = self._wall_ms()
+        self._owing.set()
+        return found
+
+    async def run(self) -> None:
+        """Archive turns as they end, until cancelled."""
+        while True:
+            await self._owing.wait()
+            self._owing.clear()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Archive all turns that have ended by now; where the archive fails, wait and try again."""
+        async with self._settling:
+            failures = 0
+            while self._owed:
+                if await self._settle_one(self._owed[0]):
+                    self._owed.popleft()
+                    failures = 0
+                    continue
+                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+                failures += 1
+                if failures >= len(RETRY_S):
+                    self._owed.rotate(-1)  # It may be this one alone that cannot be kept.
+
+    async def _settle_one(self, turn_id: str) -> bool:
+        turn = self._held.get(turn_id)
+        if turn is None or turn_id in self._forgetting:
+            return True
+        try:
+            await self._in(self._writer, self._keep, turn_id, turn)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the turn is in the journal and stays owed
+            self._tell(StoreFailed("archive", _words(error)))
+            return False
+        held = self._held.leave(turn_id, self._journal.number)
+        if held is not None and held.log is not None:
+            self._remember(held.log)
+        return True
+
+    async def close(self) -> None:
+        """Finish what was written, archive what has ended as far as time allows, and let go of the files."""
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                if self._syncing is not None:
+                    await self._syncing.finish()
+                await self.settle()
+                await self._in(self._writer, _nothing)  # what stands in line before it
+        except TimeoutError:
+            pass  # It is in the journal; the next process archives it.
+        self._closed = True
+        for pool in (self._writer, self._readers, self._disk):
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._journal.end()
+        if not len(self._held):
+            self._journal.drop(self._journal.number)
+
+    # Writing
+
+    def fault(self) -> str:
+        """Say what is wrong with the disk, or that the archive is too far behind."""
+        return self._fault or ("archive_behind" if len(self._owed) > MAX_OWED else "")
+
+    @property
+    def owed(self) -> int:
+        """How many ended turns wait for the archive."""
+        return len(self._owed)
+
+    def add(self, turn: TurnLog) -> None:
+        """Take in a new turn."""
+        self._held.add(turn)
+
+    def write(self, turns: list[TurnLog], audience: Audience) -> None:
+        """Write what is new to the journal; it is shown now, or after the next sync."""
+        self._audience = audience
+        try:
+            self._append(turns)
+        except OSError as error:
+            self._failed(error)
+            turns = self._write_anew(turns)
+        for turn in turns:
+            turn.written = len(turn.entries)
+        if self._syncing is not None:
+            self._syncing.add(turns)
+        else:
+            self._show(turns)
+
+    def _append(self, turns: list[TurnLog], *, last_words: bool = False) -> None:
+        batches: list[Batch] = []
+        whose: list[HeldTurn] = []
+        for turn in turns:
+            held, new = self._held.get(turn.id), turn.entries[turn.written :]
+            if held is None or not new:  # It was forgotten: those who still read it see it, and nothing keeps it.
+                continue
+            runs = [new] if new[0].at_ms == new[-1].at_ms else _by_time(new)
+            for run in runs:
+                batches.append(Batch(held.key, run, type(run[-1].event) is Ended))
+                whose.append(held)
+        if batches:
+            before = self._journal.number
+            for held, place in zip(whose, self._journal.append(batches, last_words=last_words), strict=True):
+                self._held.note(held, place)
+            if self._journal.number != before:
+                self._left(before)
+
+    def _write_anew(self, turns: list[TurnLog]) -> list[TurnLog]:
+        """Write to a new segment what the old one did not take, or at least the ends; return what was written."""
+        if self._begin():
+            try:
+                self._append(turns)
+            except OSError as error:
+                self._failed(error)
+            else:
+                return turns
+        written: list[TurnLog] = []
+        lost: list[TurnLog] = []
+        unkept: list[TurnLog] = []
+        for turn in turns:
+            if any(type(entry.event) in (Delta, ToolCall) for entry in turn.entries[turn.written :]):
+                lost.append(turn)
+                continue
+            try:
+                self._append([turn], last_words=True)
+            except OSError:
+                # Nobody may wait for ever: an end is shown, and only the archive keeps it, if that can.
+                (unkept if type(turn.entries[-1].event) is Ended else lost).append(turn)
+            else:
+                written.append(turn)
+        for turn in unkept:
+            turn.written = len(turn.entries)
+            if (held := self._held.get(turn.id)) is not None:
+                held.is_unkept = True
+        self._show(unkept)
+        self._audience.lose(lost)
+        return written
+
+    def _show(self, turns: list[TurnLog]) -> None:
+        for turn in turns:
+            turn.safe = turn.written
+        self._synced(turns)
+
+    def _synced(self, turns: list[TurnLog]) -> None:
+        self._audience.publish(turns)
+        for turn in turns:
+            if turn.ended and (held := self._held.get(turn.id)) is not None:
+                if len(self._owed) >= MAX_OWED_IN_MEMORY:
+                    held.leave_memory()
+                self._owe(turn.id)
+
+    def _sync_failed(self, turns: list[TurnLog], error: OSError) -> None:
+        """Nobody has seen these, and nobody will: whether they reached the disk is unknown."""
+        if self._begin():
+            self._journal.give_up()
+        self._failed(error)
+        self._audience.lose(turns)
+
+    def _owe(self, turn_id: str) -> None:
+        self._owed.append(turn_id)
+        self._owing.set()
+
+    def _failed(self, error: OSError) -> None:
+        fault = "store_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_error"
+        if fault != self._fault:
+            self._tell(StoreFailed(fault, _words(error)))
+        self._fault = fault
+
+    def _begin(self) -> bool:
+        """Go on in a new segment, which may mend a fault; False where the disk has no room for one."""
+        if self._closed:
+            return False
+        before = self._journal.number
+        try:
+            self._journal.begin()
+        except OSError as error:
+            self._failed(error)
+            return False
+        if self._syncing is None:
+            self._fault = ""
+        self._left(before)
+        return True
+
+    def _left(self, segment: int) -> None:
+        """A segment is written no more: it goes, unless turns that are not archived have entries in it."""
+        self._begun_ms = self._wall_ms()
+        self._held.let_go(segment, self._journal.number)
+
+    def _drop(self, segment: int) -> None:
+        """Remove a segment; runs in a thread."""
+        try:
+            self._journal.drop(segment)
+        except OSError as error:
+            self._tell(StoreFailed("drop", _words(error)))
+
+    # Finding
+
+    async def find(self, turn_id: str) -> TurnLog | None:
+        """Find a turn in memory, in the journal, or in the archive."""
+        if turn_id in self._forgetting:
+            raise TurnForgotten(turn_id, self._forgetting[turn_id])
+        held = self._held.get(turn_id)
+        if held is not None and held.log is not None:
+            return held.log
+        if turn_id in self._recent:
+            self._recent.move_to_end(turn_id)
+            return self._recent[turn_id]
+        loading = self._loading.get(turn_id)
+        if loading is None:
+            loading = self._loading[turn_id] = asyncio.ensure_future(self._read(self._load, turn_id, held))
+            loading.add_done_callback(partial(self._loaded, turn_id))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, turn_id: str, loading: asyncio.Future[TurnLog | None]) -> None:
+        is_current = self._loading.get(turn_id) is loading  # Not where it was forgotten meanwhile.
+        if is_current:
+            del self._loading[turn_id]
+        if not loading.cancelled() and loading.exception() is None and is_current:
+            turn = loading.result()
+            if turn is not None:
+                self._remember(turn)
+
+    def _load(self, turn_id: str, held: HeldTurn | None) -> TurnLog | None:
+        """Read a turn; runs in a thread. One that leaves the journal meanwhile is in the archive by then."""
+        if held is None:
+            entries = self._archive.find(turn_id)
+        else:
+            try:
+                entries = whole(self._journal.read(held.places))
+            except (FileNotFoundError, ValueError):
+                entries = self._archive.find(turn_id)
+                if entries is None:
+                    raise
+        return None if entries is None else TurnLog.of(turn_id, entries)
+
+    async def list(self, query: Query) -> list[TurnRecord]:
+        """List what the journal holds and what is archived; a turn may be both for a moment."""
+        found = self._listed(query)  # before the archive too: a turn may move there meanwhile
+        if query.state != "open":
+            found |= {record.started.turn: record for record in await self._read(self._archive.list, query)}
+            found |= self._listed(query)
+        newest = sorted(found.keys() - self._forgetting.keys(), reverse=True)
+        return [found[turn_id] for turn_id in newest[: query.limit]]
+
+    def _listed(self, query: Query) -> dict[str, TurnRecord]:
+        records = (held.shown() for held in self._held)
+        return {record.started.turn: record for record in records if record is not None and query.asks_for(record)}
+
+    async def _read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._closed:
+            raise Overloaded("shutting_down", "The relay is shutting down; ask the one that follows it.")
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
+                return await self._in(self._readers, function, *args, **kwargs)
+        except (OSError, ValueError) as error:  # a time-out is an OSError too
+            self._tell(internal_error("store.read", error))
+            raise Overloaded("store_unavailable", "The log could not be read; try again later.") from None
+
+    @staticmethod
+    async def _in(pool: Executor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, partial(function, *args, **kwargs))
+
+    # Archiving, and forgetting
+
+    def _keep(self, turn_id: str, held: HeldTurn) -> None:
+        """Archive a turn; runs in a thread."""
+        log = held.log
+        self._archive.keep(turn_id, whole(self._journal.read(held.places)) if log is None else log.entries)
+
+    def _remember(self, turn: TurnLog) -> None:
+        self._recent[turn.id] = turn
+        self._recent.move_to_end(turn.id)
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+
+    async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
+        """Erase turns in the archive, then in the journal; a crash in between is mended at the next start."""
+        if self._closed:
+            raise Overloaded("shutting_down", "The relay is shutting down; ask the one that follows it.")
+        self._forgetting.update(turns)
+        try:
+            await self._in(self._writer, self._archive.forget, turns, self._wall_ms())
+            for turn_id, _ in turns:
+                self._recent.pop(turn_id, None)
+                self._loading.pop(turn_id, None)
+                self._held.leave(turn_id, self._journal.number)
+                self._unerased.add(key_of(turn_id))
+            if not await self._erase():
+                raise Overloaded("store_unavailable", "The journal is not erased yet; the relay goes on trying.")
+        finally:
+            for turn_id, _ in turns:
+                self._forgetting.pop(turn_id, None)
+                held = self._held.get(turn_id)
+                if held is not None and (held.log is None or held.log.ended):
+                    self._owe(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
+
+    async def _erase(self) -> bool:
+        turns = frozenset(self._unerased)
+        try:
+            await self._in(self._writer, self._journal.erase, turns)
+        except OSError as error:
+            self._tell(StoreFailed("erase", _words(error)))
+            return False
+        self._unerased -= turns
+        return True
+
+    # The clock
+
+    def sweep(self, now_ms: int) -> None:
+        """Mend a fault, leave an old segment behind, lay out the next one in time, and let old turns go."""
+        if self._closed:
+            return
+        if self._syncing is not None:
+            self._syncing.sweep()
+        oldest_ms = min(OLDEST_SEGMENT_MS, self._retention_ms // 4)
+        if self._preparing is None and (
+            self._fault or (self._journal.is_used and now_ms - self._begun_ms >= oldest_ms)
+        ):
+            self._begin()
+        if self._preparing is None:
+            self._preparing = asyncio.ensure_future(self._prepare())
+            self._preparing.add_done_callback(self._prepared)
+        before_ms = now_ms - self._retention_ms
+        for turn_id in [turn.id for turn in self._recent.values() if turn.entries[-1].at_ms < before_ms]:
+            del self._recent[turn_id]
+        if now_ms - self._expired_ms >= EXPIRE_EVERY_MS:
+            self._expired_ms = now_ms
+            self._writer.submit(self._expire, before_ms, now_ms)
+
+    async def _prepare(self) -> None:
+        """Lay out the next segment, erase what could not be, and see whether a disk that failed syncs again."""
+        if self._unerased:
+            await self._erase()
+        await self._in(self._disk, self._journal.prepare)
+        if self._fault and self._syncing is not None:
+            await self._in(self._disk, self._journal.sync, self._journal.unsynced())
+            self._fault = ""
+
+    def _prepared(self, preparing: asyncio.Future[None]) -> None:
+        self._preparing = None
+        error = None if preparing.cancelled() else preparing.exception()
+        if isinstance(error, OSError):
+            self._failed(error)
+
+    def _expire(self, before_ms: int, now_ms: int) -> None:
+        """Let go of what is past its retention; runs in a thread."""
+        try:
+            while self._archive.expire(before_ms, now_ms, EXPIRE_AT_ONCE) >= EXPIRE_AT_ONCE:
+                pass
+        except Exception as error:  # noqa: BLE001 - it is tried again a minute later
+            self._tell(StoreFailed("expire", _words(error)))
+
+
+def _nothing() -> None:
+    """Take a turn in a thread."""
+
+
+def _nobody(turns: list[TurnLog]) -> None:
+    """Nothing was written yet, so that there is nobody to tell."""
+
+
+def _by_time(entries: Sequence[Entry]) -> list[list[Entry]]:
+    return [list(group) for _, group in groupby(entries, key=lambda entry: entry.at_ms)]
+
+
+def _words(error: BaseException) -> str:
+    """Say what went wrong, without what was at hand."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

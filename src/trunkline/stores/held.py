@@ -1,0 +1,91 @@
+"""The turns that the journal holds, and the segments that are kept for their sake."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from trunkline.core.record import TurnRecord
+from trunkline.stores.base import TurnLog
+from trunkline.stores.journal import Place, segment_of
+from trunkline.stores.recovery import Left, key_of
+
+
+@dataclass(slots=True)
+class HeldTurn:
+    """A turn that is open, or has ended and is not archived yet; its log may be in memory, else its summary is."""
+
+    key: bytes
+    places: array[int]
+    log: TurnLog | None
+    summary: TurnRecord | None = None
+    segment: int = 0
+    is_unkept: bool = False
+    """True where its end is not in the journal, but only in memory."""
+
+    def shown(self) -> TurnRecord | None:
+        """Return what may be shown of it without its texts, if anything."""
+        if self.log is None:
+            return self.summary
+        return self.log.summary() if self.log.visible else None
+
+    def leave_memory(self) -> None:
+        """Drop its log, where all of it is in the journal."""
+        if self.log is not None and not self.is_unkept:
+            self.summary, self.log = self.log.summary(), None
+
+
+class Held:
+    """Turns by id, and how many of them each segment holds entries of; `drop` removes a segment that holds none."""
+
+    def __init__(self, drop: Callable[[int], object]) -> None:
+        self._drop = drop
+        self._turns: dict[str, HeldTurn] = {}
+        self._in_segment: Counter[int] = Counter()
+
+    def __contains__(self, turn_id: object) -> bool:
+        return turn_id in self._turns
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[HeldTurn]:
+        return iter(self._turns.values())
+
+    def get(self, turn_id: str) -> HeldTurn | None:
+        """Return a turn, or None where the journal does not hold it."""
+        return self._turns.get(turn_id)
+
+    def add(self, turn: TurnLog) -> None:
+        """Take in a new turn."""
+        self._turns[turn.id] = HeldTurn(key_of(turn.id), array("Q"), turn)
+
+    def take_back(self, left: Left) -> None:
+        """Take in a turn that an earlier process left."""
+        self._turns[left.id] = HeldTurn(left.key, left.places, None, left.summary)
+        self._in_segment.update({segment_of(place) for place in left.places})
+
+    def note(self, turn: HeldTurn, place: Place) -> None:
+        """A record of a turn was written."""
+        turn.places.append(place)
+        segment = segment_of(place)
+        if segment != turn.segment:
+            turn.segment = segment
+            self._in_segment[segment] += 1
+
+    def leave(self, turn_id: str, current: int) -> HeldTurn | None:
+        """Let a turn go, and with it segments but the `current` one; return it."""
+        turn = self._turns.pop(turn_id, None)
+        if turn is not None:
+            for segment in {segment_of(place) for place in turn.places}:
+                self._in_segment[segment] -= 1
+                self.let_go(segment, current)
+        return turn
+
+    def let_go(self, segment: int, current: int) -> None:
+        """Drop a segment where it holds no turn and is not written any more."""
+        if self._in_segment[segment] <= 0 and segment != current:
+            del self._in_segment[segment]
+            self._drop(segment)

@@ -1,0 +1,750 @@
+"""The durable store: turns at each stage of life, an archive that goes and comes, a disk that fails or is full."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from stores.houses import LOST, STOP, House, events_of, shown
+from stores.writing import SMALL, is_anywhere, path_of, started, text_of, turn_id
+from trunkline.core.errors import DatabaseError, Overloaded, TurnForgotten
+from trunkline.core.events import Delta, Ended
+from trunkline.stores import durable as module
+from trunkline.stores.base import Query
+
+A, B = Delta("a", 0), Delta("b", 0)
+EVERYTHING = Query()
+
+
+@pytest.fixture
+async def house(tmp_path):
+    async with House(tmp_path) as house:
+        yield house
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(module, "RETRY_S", (0.0,))
+
+
+async def names(house: House, query: Query = EVERYTHING) -> list[int]:
+    return [int(record.started.turn.removeprefix("turn_"), 16) for record in await house.store.list(query)]
+
+
+async def reopened(house: House) -> House:
+    """The same folder and archive after the process was killed."""
+    house.kill()
+    return House(house.folder, house.archive)
+
+
+# A turn's life
+
+
+async def test_what_is_written_is_shown_at_once(house):
+    turn = house.begin(1, "a")
+    assert shown(turn) == [A]
+    house.say(turn, B, STOP)
+    assert shown(turn) == [A, B, STOP]
+
+
+async def test_an_open_turn_is_found_and_listed_as_it_stands(house):
+    turn = house.begin(1, "a")
+    assert await house.store.find(turn_id(1)) is turn
+    [record] = await house.store.list(Query(state="open"))
+    assert (record.started, record.tail, record.ended) == (started(1), 2, None)
+    assert await names(house, Query(state="ended")) == []
+    assert await house.store.find(turn_id(2)) is None
+
+
+async def test_a_turn_that_ended_is_the_same_to_readers_before_and_after_it_is_archived(house):
+    turn = house.whole(1, "a")
+    assert (await house.store.find(turn_id(1)), house.store.owed) == (turn, 1)
+    assert await names(house, Query(state="ended")) == [1]
+    await house.store.settle()
+    assert (house.store.owed, list(house.archive.turns)) == (0, [turn_id(1)])
+    assert await house.store.find(turn_id(1)) is turn
+    assert await names(house, Query(state="ended")) == [1]
+    assert await names(house, Query(state="open")) == []
+
+
+async def test_a_turn_that_left_the_memory_is_read_from_the_archive(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 1)
+    one = house.whole(1, "a")
+    house.whole(2, "b")
+    await house.store.settle()
+    found = await house.store.find(turn_id(1))
+    assert found is not one
+    assert (events_of(found.entries), found.ended, found.tail) == (events_of(one.entries), True, 3)
+    assert await house.store.find(turn_id(1)) is found
+
+
+async def test_a_turn_is_archived_once_it_has_ended_and_not_before(house):
+    house.begin(1, "a")
+    house.whole(2, "b")
+    await house.store.settle()
+    assert list(house.archive.turns) == [turn_id(2)]
+
+
+async def test_the_archiver_runs_as_turns_end(house):
+    task = asyncio.ensure_future(house.store.run())
+    house.whole(1, "a")
+    while not house.archive.turns:
+        await asyncio.sleep(0)
+    house.whole(2, "b")
+    while len(house.archive.turns) < 2:
+        await asyncio.sleep(0)
+    task.cancel()
+    assert list(house.archive.turns) == [turn_id(1), turn_id(2)]
+
+
+async def test_lists_mix_what_is_open_owed_and_archived_the_newest_first(house):
+    house.whole(1, "a")
+    house.whole(4, "d", conversation="c2")
+    await house.store.settle()
+    house.begin(2, "b")
+    house.whole(3, "c")
+    assert await names(house) == [4, 3, 2, 1]
+    assert await names(house, Query(limit=2)) == [4, 3]
+    assert await names(house, Query(before=turn_id(3))) == [2, 1]
+    assert await names(house, Query(conversation_id="c2")) == [4]
+    assert await names(house, Query(principal="somebody else")) == []
+
+
+async def test_a_turn_that_is_archived_while_a_list_is_read_is_on_it(house):
+    house.whole(1, "a")
+    house.readers.held = True
+    listing = asyncio.ensure_future(names(house))
+    await house.readers.is_given()
+    job, call = house.readers.jobs.pop()
+    result = call()  # The archive has answered, and the loop has not heard it yet.
+    await house.store.settle()
+    job.set_result(result)
+    assert await listing == [1]
+
+
+@pytest.mark.parametrize("query", [Query(), Query(state="ended")])
+async def test_a_turn_that_is_archived_and_still_held_is_listed_once(house, query):
+    turn = house.whole(1, "a")
+    house.archive.keep(turn.id, turn.entries)
+    assert await names(house, query) == [1]
+
+
+# Segments
+
+
+async def test_a_segment_goes_once_no_turn_in_it_is_held(house):
+    long = house.begin(1, "x" * (SMALL * 3 // 4))
+    house.whole(2, "y" * (SMALL * 3 // 4))
+    await house.store.settle()
+    assert house.journal.segments() == [1, 2]
+    house.say(long, STOP)
+    await house.store.settle()
+    assert house.journal.segments() == [2]
+
+
+async def test_a_segment_whose_turns_are_archived_already_goes_when_it_is_left_for_another(house):
+    for n in range(1, 6):
+        house.whole(n, "x" * (SMALL * 3 // 4))
+        await house.store.settle()
+    assert house.journal.segments() == [5]
+
+
+async def test_an_old_segment_is_left_behind_and_one_that_is_not_used_is_not(house):
+    house.now_ms += module.OLDEST_SEGMENT_MS
+    await house.sweep()
+    assert house.journal.number == 1
+    house.whole(1, "a")
+    await house.store.settle()
+    house.now_ms += module.OLDEST_SEGMENT_MS
+    await house.sweep()
+    assert house.journal.segments() == [2]
+    assert not is_anywhere(house.folder, turn_id(1))
+
+
+async def test_the_next_segment_is_laid_out_by_the_sweep(house):
+    house.begin(1, "x" * (SMALL // 2))
+    await house.sweep()
+    assert house.journal.segments() == [1, 2]
+
+
+# Loading
+
+
+async def test_those_who_look_for_a_turn_at_once_share_one_load(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 0)
+    house.whole(1, "a")
+    await house.store.settle()
+    house.readers.held = True
+    house.archive.calls.clear()
+    looking = [asyncio.ensure_future(house.store.find(turn_id(1))) for _ in range(5)]
+    await house.readers.is_given()
+    house.readers.release()
+    found = await asyncio.gather(*looking)
+    assert house.archive.calls == ["find"]
+    assert len(set(map(id, found))) == 1
+
+
+async def test_who_leaves_does_not_take_the_load_from_the_others(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 0)
+    house.whole(1, "a")
+    await house.store.settle()
+    house.readers.held = True
+    first, second = (asyncio.ensure_future(house.store.find(turn_id(1))) for _ in range(2))
+    await house.readers.is_given()
+    first.cancel()
+    await asyncio.sleep(0)
+    house.readers.release()
+    assert text_of((await second).entries) == "a"
+
+
+async def test_a_load_that_failed_is_tried_again_by_the_next_who_looks(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 0)
+    house.whole(1, "a")
+    await house.store.settle()
+    house.archive.is_down()
+    with pytest.raises(Overloaded):
+        await house.store.find(turn_id(1))
+    house.archive.is_back()
+    assert text_of((await house.store.find(turn_id(1))).entries) == "a"
+
+
+async def test_a_turn_whose_segment_goes_while_it_is_loaded_is_found_in_the_archive(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
+    house.whole(1, "a")
+    house.readers.held = True
+    looking = asyncio.ensure_future(house.store.find(turn_id(1)))
+    await house.readers.is_given()
+    await house.store.settle()
+    house.now_ms += module.OLDEST_SEGMENT_MS
+    await house.sweep()
+    assert house.journal.segments() == [2]
+    house.readers.release()
+    assert text_of((await looking).entries) == "a"
+
+
+# Recovered turns
+
+
+async def test_turns_of_before_a_crash_are_found_listed_and_archived(house):
+    house.begin(1, "open")
+    house.whole(2, "done")
+    async with await reopened(house) as after:
+        assert [type(after.found), after.found.ended] == [type(after.found), [turn_id(1)]]
+        assert await names(after) == [2, 1]
+        found = await after.store.find(turn_id(1))
+        assert text_of(found.entries) == "open"
+        assert found.entries[-1].event.reason == "relay_restarted"
+        await after.store.settle()
+        assert list(after.archive.turns) == [turn_id(1), turn_id(2)]
+        assert after.journal.segments() == [2]
+        assert events_of(after.archive.turns[turn_id(1)]) == events_of(found.entries)
+        assert await after.store.find(turn_id(1)) is found
+
+
+# The archive goes and comes
+
+
+async def test_while_the_archive_is_down_turns_are_owed_and_then_all_are_kept(house):
+    house.archive.is_down()
+    task = asyncio.ensure_future(house.store.run())
+    for n in range(1, 8):
+        house.whole(n, f"text {n}")
+        await asyncio.sleep(0.001)
+    assert house.store.owed == 7
+    assert set(house.faults()) == {"archive"}
+    assert await house.store.find(turn_id(3)) is not None
+    house.archive.is_back()
+    while house.store.owed:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    assert sorted(house.archive.turns) == [turn_id(n) for n in range(1, 8)]
+    assert text_of(house.archive.turns[turn_id(7)]) == "text 7"
+
+
+async def test_of_turns_that_are_owed_only_so_many_stay_in_memory(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 2)
+    turns = [house.whole(n, f"text {n}") for n in range(1, 6)]
+    held = [house.store._held.get(turn.id) for turn in turns]
+    assert [one.log is not None for one in held] == [True, True, False, False, False]
+    found = await house.store.find(turn_id(5))
+    assert (found is not turns[4], events_of(found.entries)) == (True, events_of(turns[4].entries))
+    assert await names(house) == [5, 4, 3, 2, 1]
+    await house.store.settle()
+    assert [text_of(entries) for entries in house.archive.turns.values()] == [f"text {n}" for n in range(1, 6)]
+
+
+async def test_no_turn_is_taken_while_too_many_are_owed(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OWED", 1)
+    house.whole(1)
+    assert house.store.fault() == ""
+    house.whole(2)
+    assert house.store.fault() == "archive_behind"
+    await house.store.settle()
+    assert house.store.fault() == ""
+
+
+async def test_a_turn_that_cannot_be_archived_keeps_no_other_from_it(house):
+    house.archive.poisonous = {turn_id(1)}
+    house.whole(1, "a")
+    house.whole(2, "b")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await house.store.settle()
+    assert list(house.archive.turns) == [turn_id(2)]
+
+
+async def test_a_turn_that_is_damaged_after_the_recovery_keeps_no_other_from_the_archive(house):
+    house.whole(1, "a")
+    house.whole(2, "b")
+    async with await reopened(house) as after:
+        data = bytearray(path_of(after.folder, 1).read_bytes())
+        data[70] ^= 1
+        path_of(after.folder, 1).write_bytes(data)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await after.store.settle()
+        assert list(after.archive.turns) == [turn_id(2)]
+
+
+# Forgetting
+
+
+@pytest.mark.parametrize("stage", ["open", "owed", "archived", "evicted", "recovered", "left memory"])
+async def test_a_turn_is_forgotten_at_every_stage_and_its_text_is_in_no_file(tmp_path, monkeypatch, stage):
+    if stage == "evicted":
+        monkeypatch.setattr(module, "MAX_RECENT", 0)
+    if stage == "left memory":
+        monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
+    async with House(tmp_path) as house:
+        turn = house.begin(1, "secret")
+        house.begin(2, "neighbour")
+        if stage != "open":
+            house.say(turn, STOP)
+        if stage in ("archived", "evicted"):
+            await house.store.settle()
+        if stage == "recovered":
+            house = await reopened(house)  # noqa: PLW2901 - the same folder, a later process
+            await house.store.open()
+        await house.store.forget([(turn_id(1), "anna")])
+        assert not is_anywhere(tmp_path, "secret")
+        assert is_anywhere(tmp_path, "neighbour")
+        with pytest.raises(TurnForgotten) as caught:
+            await house.store.find(turn_id(1))
+        assert caught.value.principal == "anna"
+        assert await names(house) == [2]
+        await house.store.settle()
+        assert turn_id(1) not in house.archive.turns
+        house.kill()
+        async with House(tmp_path, house.archive) as after:
+            assert await names(after) == [2]
+
+
+async def test_what_an_open_turn_says_after_it_was_forgotten_is_shown_and_kept_nowhere(house):
+    turn = house.begin(1, "a")
+    await house.store.forget([(turn_id(1), "anna")])
+    house.say(turn, Delta("secret", 0), STOP)
+    assert shown(turn) == [A, Delta("secret", 0), STOP]
+    await house.store.settle()
+    assert house.archive.turns == {}
+    assert not is_anywhere(house.folder, "secret")
+
+
+async def test_a_turn_is_gone_from_the_moment_it_is_to_be_forgotten(house):
+    house.whole(1, "secret")
+    house.writer.held = True
+    forgetting = asyncio.ensure_future(house.store.forget([(turn_id(1), "anna")]))
+    await house.writer.is_given()
+    with pytest.raises(TurnForgotten):
+        await house.store.find(turn_id(1))
+    assert await names(house) == []
+    house.writer.release()
+    await forgetting
+
+
+async def test_forgetting_wins_over_a_load_that_is_under_way(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 1)
+    house.whole(1, "secret")
+    house.whole(2, "b")
+    await house.store.settle()
+    house.readers.held = True
+    looking = asyncio.ensure_future(house.store.find(turn_id(1)))
+    await house.readers.is_given()
+    job, call = house.readers.jobs.pop()
+    result = call()  # It is read, and the reader was not told yet.
+    await house.store.forget([(turn_id(1), "anna")])
+    job.set_result(result)
+    await looking
+    house.readers.release()
+    with pytest.raises(TurnForgotten):
+        await house.store.find(turn_id(1))
+
+
+async def test_who_loads_a_turn_while_it_is_erased_is_told_that_it_is_gone(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
+    house.whole(1, "secret")
+    house.begin(2, "neighbour")
+    house.readers.held = True
+    looking = asyncio.ensure_future(house.store.find(turn_id(1)))
+    await house.readers.is_given()
+    await house.store.forget([(turn_id(1), "anna")])
+    house.readers.release()
+    with pytest.raises(TurnForgotten):
+        await looking
+
+
+async def test_forgetting_wins_over_an_archiver_that_has_begun(house):
+    house.whole(1, "secret")
+    house.writer.held = True
+    settling = asyncio.ensure_future(house.store.settle())
+    await house.writer.is_given()
+    forgetting = asyncio.ensure_future(house.store.forget([(turn_id(1), "anna")]))
+    await asyncio.sleep(0)
+    house.writer.release()
+    await asyncio.gather(settling, forgetting)
+    assert (house.archive.turns, list(house.store._recent)) == ({}, [])
+    assert not is_anywhere(house.folder, "secret")
+
+
+async def test_where_the_archive_cannot_forget_the_turn_is_there_still_and_archived_later(house):
+    house.whole(1, "a")
+    house.archive.is_down()
+    with pytest.raises(DatabaseError):
+        await house.store.forget([(turn_id(1), "anna")])
+    assert await names(house, Query(state="open")) == []
+    assert (await house.store.find(turn_id(1))).id == turn_id(1)
+    house.archive.is_back()
+    await house.store.settle()
+    assert list(house.archive.turns) == [turn_id(1)]
+
+
+async def test_erasing_that_failed_is_told_and_may_be_asked_for_again(house):
+    house.whole(1, "secret")
+    house.disk.fails = {"write": errno.EIO}
+    with pytest.raises(Overloaded):
+        await house.store.forget([(turn_id(1), "anna")])
+    house.disk.is_mended()
+    await house.store.forget([(turn_id(1), "anna")])
+    assert not is_anywhere(house.folder, "secret")
+
+
+async def test_a_turn_whose_erasing_failed_can_still_be_named_or_its_text_is_gone(house):
+    house.whole(1, "secret")
+    house.begin(2, "neighbour")
+    house.disk.fails = {"write": errno.EIO}
+    with pytest.raises(Overloaded):
+        await house.store.forget([(turn_id(1), "anna")])
+    house.disk.is_mended()
+    await house.sweep()
+    await house.store.settle()
+    assert await names(house, Query(conversation_id="c1", before=turn_id(2))) == [1] or not is_anywhere(
+        house.folder, "secret"
+    )
+
+
+# A disk that is full
+
+
+async def test_on_a_full_disk_running_turns_end_and_new_ones_are_refused_until_there_is_room(house):
+    turns = [house.begin(n, "said") for n in range(1, 4)]
+    house.disk.is_full()
+    said = 0
+    while not house.store.fault():
+        for turn in turns:
+            house.log.append(turn, [Delta("x" * 100, 0)])
+        house.tick()
+        said += 1
+        assert said < 100
+    assert house.store.fault() == "store_full"
+    assert house.faults() == ["store_full"]
+    for turn in turns:
+        assert shown(turn)[-1] == LOST
+        assert len(shown(turn)) < said + 2
+        assert turn.ended
+    await house.store.settle()
+    assert len(house.archive.turns) == 3
+    await house.sweep()
+    assert house.store.fault() == "store_full"
+    house.disk.is_mended()
+    await house.sweep()
+    assert house.store.fault() == ""
+    assert house.journal.segments() == [2]
+    assert shown(house.whole(9, "a")) == [A, STOP]
+
+
+async def test_the_ends_that_the_reserve_took_survive_a_crash(house):
+    turn = house.begin(1, "said")
+    house.disk.is_full()
+    while not turn.ended:
+        house.say(turn, Delta("x" * 100, 0))
+    seen = events_of(turn.entries)
+    house.disk.is_mended()
+    async with await reopened(house) as after:
+        assert after.found.ended == []
+        assert events_of((await after.store.find(turn_id(1))).entries) == seen
+
+
+async def test_a_disk_that_fills_up_ahead_of_the_journal_is_a_fault_before_a_turn_is_lost(house):
+    turn = house.begin(1, "x" * (SMALL // 2))
+    house.disk.is_full()
+    await house.sweep()
+    assert house.store.fault() == "store_full"
+    house.say(turn, A, STOP)
+    assert shown(turn)[-2:] == [A, STOP]
+
+
+async def test_a_write_that_failed_is_done_again_in_another_segment_and_nobody_notices(house):
+    turn = house.begin(1, "a")
+    house.disk.fails, house.disk.writes_before_failing = {"write": errno.EIO}, 50
+    meet = house.disk._meet
+
+    def once(call: str) -> None:
+        try:
+            meet(call)
+        finally:
+            house.disk.is_mended()
+
+    house.disk._meet = once
+    house.say(turn, B, STOP)
+    assert shown(turn) == [A, B, STOP]
+    assert (house.store.fault(), house.journal.number) == ("", 2)
+    async with await reopened(house) as after:
+        assert events_of((await after.store.find(turn_id(1))).entries) == events_of(turn.entries)
+
+
+async def test_on_a_dead_disk_every_turn_still_gets_its_end_and_the_archive_keeps_it(house):
+    said, quiet = house.begin(1, "a"), house.begin(2, "b")
+    house.disk.is_dead()
+    house.log.append(said, [Delta("lost", 0)])
+    house.log.append(quiet, [STOP])
+    house.tick()
+    assert shown(said) == [A, LOST]
+    assert shown(quiet) == [B, STOP]
+    assert house.store.fault() == "store_error"
+    await house.store.settle()
+    assert [events_of(entries) for entries in house.archive.turns.values()] == [
+        events_of(quiet.entries), events_of(said.entries),
+    ]  # fmt: skip
+
+
+async def test_a_turn_that_fails_to_hear_of_its_loss_takes_no_other_along(house):
+    one, two = house.begin(1, "a"), house.begin(2, "b")
+
+    def fail() -> None:
+        raise RuntimeError
+
+    one.on_lost = fail
+    house.disk.is_dead()
+    house.log.append(one, [B])
+    house.log.append(two, [B])
+    house.tick()
+    assert two.ended
+
+
+# Level disk
+
+
+@pytest.fixture
+async def synced(tmp_path):
+    async with House(tmp_path, durability="disk") as house:
+        house.syncer.held = True
+        yield house
+
+
+async def test_nothing_is_shown_before_it_is_on_the_disk(synced):
+    turn = synced.begin(1, "a")
+    assert turn.visible == 0
+    assert await names(synced) == []
+    await synced.syncer.is_given()
+    assert turn.visible == 0
+    await synced.synced()
+    assert shown(turn) == [A]
+    assert await names(synced) == [1]
+
+
+async def test_many_ticks_share_a_sync_and_what_comes_during_one_waits_for_the_next(synced):
+    turn = synced.begin(1, "a")
+    for _ in range(20):
+        synced.say(turn, A)
+    await synced.syncer.is_given()
+    assert len(synced.syncer.jobs) == 1
+    synced.say(turn, B)
+    synced.disk.calls.clear()
+    await synced.synced()
+    assert synced.disk.calls.count("sync") == 1
+    assert (turn.visible, turn.tail) == (22, 22)
+    await synced.synced()
+    assert shown(turn)[-1] == B
+
+
+async def test_a_sync_covers_segments_that_were_left_meanwhile(synced):
+    turn = synced.begin(1, "a")
+    for _ in range(30):
+        synced.say(turn, Delta("x" * 300, 0))
+    number = synced.journal.number
+    assert number > 2
+    await synced.syncer.is_given()
+    synced.disk.calls.clear()
+    await synced.synced()
+    assert synced.disk.calls.count("sync") == number
+    assert turn.visible == 32
+
+
+async def test_a_sync_that_fails_loses_what_nobody_saw_and_nothing_else(synced):
+    turn, other = synced.begin(1, "a"), synced.begin(2, "b")
+    await synced.synced()
+    synced.say(turn, Delta("lost", 0))
+    await synced.syncer.is_given()
+    synced.say(turn, Delta("lost as well", 0))
+    synced.disk.fails = {"sync": errno.EIO}
+    synced.syncer.step()
+    synced.disk.is_mended()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    synced.tick()
+    assert shown(turn) == [A]
+    await synced.synced()
+    assert (shown(turn), shown(other)) == ([A, LOST], [B])
+    assert synced.faults() == ["store_error"]
+    synced.syncer.release()
+    synced.say(other, STOP)
+    await asyncio.sleep(0.02)
+    assert shown(other) == [B, STOP]
+
+
+async def test_a_turn_that_was_lost_before_anybody_saw_it_has_its_beginning_and_its_end(synced):
+    turn = synced.begin(1, "lost")
+    await synced.syncer.is_given()
+    synced.disk.fails = {"sync": errno.EIO}
+    synced.syncer.step()
+    synced.disk.is_mended()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    synced.tick()
+    await synced.synced()
+    assert events_of(turn.entries[: turn.visible]) == [started(1), LOST]
+    after = await reopened(synced)
+    async with after:
+        assert after.found.ended == []
+        assert events_of((await after.store.find(turn_id(1))).entries) == [started(1), LOST]
+
+
+async def test_a_sync_that_never_ends_is_given_up(synced, monkeypatch):
+    monkeypatch.setattr("trunkline.stores.syncing.LIMIT_S", -1.0)
+    turn = synced.begin(1, "a")
+    await synced.syncer.is_given()
+    [hung] = synced.syncer.jobs
+    synced.syncer.jobs.clear()
+    synced.store.sweep(synced.now_ms)
+    await asyncio.sleep(0)
+    synced.syncer.step()  # the next segment, which is laid out there too
+    synced.tick()
+    assert turn.state.value == "ended"
+    await synced.synced()  # whether the disk syncs again
+    await synced.synced()
+    assert shown(turn) == [LOST]
+    hung[0].set_result(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert shown(turn) == [LOST]
+
+
+async def test_on_a_disk_that_died_no_turn_ends_twice(synced):
+    turn = synced.begin(1, "a")
+    await synced.synced()
+    synced.say(turn, B)
+    await synced.syncer.is_given()
+    synced.disk.is_dead()
+    synced.say(turn, STOP)
+    assert shown(turn)[-1] == STOP
+    synced.syncer.step()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    synced.tick()
+    assert [type(event) for event in shown(turn)].count(Ended) == 1
+
+
+# Retention
+
+
+async def test_turns_past_their_retention_are_let_go_in_memory_and_in_the_archive(tmp_path):
+    async with House(tmp_path, retention=10) as house:
+        house.whole(1, "a")
+        await house.store.settle()
+        house.now_ms += 10_000
+        house.store.sweep(house.now_ms)
+        assert await house.store.find(turn_id(1)) is not None
+        house.now_ms += module.EXPIRE_EVERY_MS
+        house.store.sweep(house.now_ms)
+        with pytest.raises(TurnForgotten):
+            await house.store.find(turn_id(1))
+        assert not is_anywhere(tmp_path, turn_id(1))
+
+
+async def test_an_archive_that_cannot_expire_is_told_and_asked_again_a_minute_later(house):
+    house.archive.is_down()
+    house.store.sweep(house.now_ms)
+    house.store.sweep(house.now_ms + 1_000)
+    assert house.faults() == ["expire"]
+    house.store.sweep(house.now_ms + module.EXPIRE_EVERY_MS)
+    assert house.faults() == ["expire", "expire"]
+
+
+# Closing
+
+
+async def test_closing_archives_what_has_ended_and_leaves_an_empty_journal(house):
+    house.whole(1, "a")
+    house.whole(2, "x" * SMALL)
+    await house.close()
+    assert sorted(house.archive.turns) == [turn_id(1), turn_id(2)]
+    assert list(house.folder.iterdir()) == []
+
+
+async def test_closing_takes_the_segment_along_that_was_laid_out_ahead(house):
+    house.whole(1, "x" * (SMALL // 2))
+    await house.sweep()
+    await house.close()
+    assert list(house.folder.iterdir()) == []
+
+
+async def test_closing_twice_is_harmless_and_afterwards_nothing_is_read(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_RECENT", 0)
+    house.whole(1, "a")
+    await house.close()
+    await house.store.close()
+    house.store.sweep(house.now_ms)
+    for asking in (house.store.find(turn_id(1)), house.store.list(Query()), house.store.forget([(turn_id(1), "anna")])):
+        with pytest.raises(Overloaded) as caught:
+            await asking
+        assert caught.value.code == "shutting_down"
+
+
+async def test_what_could_not_be_archived_in_time_is_left_to_the_next(house, monkeypatch):
+    monkeypatch.setattr(module, "CLOSE_LIMIT_S", 0.01)
+    house.whole(1, "a")
+    house.archive.is_down()
+    await house.close()
+    house.archive.is_back()
+    async with House(house.folder, house.archive) as after:
+        await after.store.settle()
+        assert list(after.archive.turns) == [turn_id(1)]
+
+
+async def test_closing_waits_for_the_sync(tmp_path):
+    async with House(tmp_path, durability="disk") as house:
+        turn = house.whole(1, "a")
+        assert turn.visible == 0
+        await house.close()
+        assert turn.ended
+        assert list(house.archive.turns) == [turn_id(1)]
+
+
+async def test_a_store_that_is_closed_makes_no_more_files(house):
+    turn = house.begin(1, "a")
+    await house.close()
+    before = house.journal.segments()
+    house.say(turn, B)
+    house.journal.end()
+    assert house.journal.segments() == before
