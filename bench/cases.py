@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import msgspec
 
 from bench.load import Load, Way
-from bench.peers import DIRECT
-
-TRUNKLINE: Final = "trunkline"
+from bench.peers import DIRECT, STORES, Store, relay
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,11 @@ class Case:
     load: Load
     beside: Load | None
     """None where the baseline has nothing of the kind."""
+    store: Store = "process"
+    compared: bool = False
+    """The same load goes through relays with the other stores, too: what does the journal cost?"""
+    note: str = ""
+    """Why there is less of it than was wanted."""
 
 
 class Run(NamedTuple):
@@ -38,14 +41,17 @@ def _paced(streams: int) -> Load:
 
 
 def _idle(streams: int, readers: int = 1) -> Load:
-    return Load(streams, tokens=2, ramp_s=2, readers=readers, hold=True)
+    return Load(streams, tokens=2, interval_us=4_000_000, ramp_s=2, readers=readers, hold=True, quiet_s=2)
 
 
+_QUIET_S: Final = 17.0  # each stream is due for a keep-alive within it: 15 s, and up to two looks at the clock
+_MANY: Final = msgspec.structs.replace(_idle(10_000), ramp_s=30, quiet_s=_QUIET_S)
+_CROWD: Final = msgspec.structs.replace(_idle(1, readers=1_000), tokens=9, interval_us=400_000, quiet_s=_QUIET_S)
 _AT_ONCE: Final = Load(200, tokens=100, interval_us=20_000)
 _UNPACED: Final = Load(20, tokens=2_000)
 CASES: Final = (
     Case("sse-50", "openai", _paced(50), _paced(50)),
-    Case("sse-200", "openai", _paced(200), _paced(200)),
+    Case("sse-200", "openai", _paced(200), _paced(200), compared=True),
     Case("sse-200-at-once", "openai", _AT_ONCE, _AT_ONCE),
     Case("sse-unpaced", "openai", _UNPACED, _UNPACED),
     Case("ws-50", "proxy-ws", _paced(50), _paced(50)),
@@ -55,7 +61,8 @@ CASES: Final = (
     # For nginx each reader is a stream of its own.
     Case("readers-10", "turn", msgspec.structs.replace(_paced(20), readers=10), _paced(200)),
     Case("idle-stream", "openai", _idle(1_000), _idle(1_000)),
-    Case("idle-reader", "turn", _idle(1, readers=1_000), None),
+    Case("idle-stream-10000", "openai", _MANY, None),
+    Case("idle-reader", "turn", _CROWD, None),
 )
 WARM_UP: Final = Load(10, tokens=300)
 _FLOORS: Final = frozenset({"sse-50", "sse-200"})
@@ -64,14 +71,15 @@ _FLOORS: Final = frozenset({"sse-50", "sse-200"})
 
 def shortened(case: Case) -> Case:
     """Return the case as a quick look takes it: the same streams for a shorter time, a fifth of the idle ones."""
-    beside = None if case.beside is None else _short(case.beside)
-    return Case(case.name, case.way, _short(case.load), beside)
+    return replace(case, load=_short(case.load), beside=None if case.beside is None else _short(case.beside))
 
 
 def _short(load: Load) -> Load:
     if load.hold:
         streams, readers = max(1, load.streams // 5), max(1, load.readers // 5)
-        return msgspec.structs.replace(load, streams=streams, readers=readers, ramp_s=0.5)
+        return msgspec.structs.replace(
+            load, streams=streams, readers=readers, ramp_s=load.ramp_s / 4, quiet_s=min(1, load.quiet_s)
+        )
     if load.ramp_s:
         return msgspec.structs.replace(load, tokens=100, ramp_s=0.5)
     return msgspec.structs.replace(load, tokens=load.tokens // 2)
@@ -85,13 +93,24 @@ def within(case: Case, files: int) -> Case:
     load = msgspec.structs.replace(
         case.load, streams=min(case.load.streams, room), readers=min(case.load.readers, room)
     )
-    return Case(case.name, case.way, load, None if case.beside is None else load)
+    note = f"{load.delivered:,} of {case.load.delivered:,}: RLIMIT_NOFILE {files}"
+    return replace(case, load=load, beside=None if case.beside is None else load, note=note)
+
+
+def run_of(case: Case, store: Store) -> Run:
+    """Return the run of a case through a relay with a store."""
+    return Run(relay(store), case.way, case.load)
+
+
+def others_of(case: Case) -> dict[Store, Run]:
+    """Return the runs of a case through relays with other stores than its own, for the cases that have them."""
+    return {store: run_of(case, store) for store in STORES if case.compared and store != case.store}
 
 
 def runs_of(case: Case, baseline: str) -> tuple[Run, Run | None]:
     """Return the relay's run of a case, and the baseline's."""
     beside = None if case.beside is None else Run(baseline, "openai", case.beside)
-    return Run(TRUNKLINE, case.way, case.load), beside
+    return run_of(case, case.store), beside
 
 
 def floor_of(case: Case) -> Run | None:
@@ -108,7 +127,7 @@ def plan(cases: Iterable[Case], baseline: str, *, first: bool) -> list[Run]:
     for case in cases:
         if case.load.hold and not first:
             continue
-        relay, beside = runs_of(case, baseline)
+        ours, beside = runs_of(case, baseline)
         floor = floor_of(case) if first else None
-        wanted += [run for run in (floor, beside, relay) if run is not None]
+        wanted += [run for run in (floor, beside, ours, *others_of(case).values()) if run is not None]
     return list(dict.fromkeys(wanted))

@@ -8,9 +8,10 @@ from typing import Final
 
 import msgspec
 
-from bench.cases import Case, Run, floor_of, runs_of
+from bench.cases import Case, Run, floor_of, others_of, runs_of
 from bench.load import Outcome, Percentiles
 from bench.measure import Measured, Results
+from bench.peers import STORES, Store, relay
 
 
 class Figures(msgspec.Struct, omit_defaults=True):
@@ -35,13 +36,33 @@ class Figures(msgspec.Struct, omit_defaults=True):
     first_us: Percentiles | None = None
     idle_bytes: float | None = None
     """Resident memory for each idle stream or reader."""
+    idle_busy: float | None = None
+    """CPU time over time while nothing but keep-alives was sent."""
+    keep_alives: float | None = None
+    """To each of them, meanwhile."""
+    delta_us: float | None = None
+    """From the platform's write of a token until the last of all readers has it."""
     calibration_ms: float | None = None
+
+
+class StoreFigures(msgspec.Struct, omit_defaults=True):
+    """The relay with one store, and how it compares within each repeat."""
+
+    figures: Figures
+    cpu_ratio: float | None = None
+    p99_ratio: float | None = None
+    journal_us: float | None = None
+    """Microseconds of CPU for each token that the memory store does not take."""
+    journal_p50_us: float | None = None
+    """What it adds to the p50 of the latency with the memory store."""
 
 
 class CaseFigures(msgspec.Struct, omit_defaults=True):
     """One case: the relay, the baseline, and how they compare within each repeat."""
 
     relay: Figures
+    store: Store
+    is_idle: bool = False
     beside: Figures | None = None
     floor: Figures | None = None
     """With nobody between platform and reader."""
@@ -49,35 +70,86 @@ class CaseFigures(msgspec.Struct, omit_defaults=True):
     p99_ratio: float | None = None
     first_p50_ratio: float | None = None
     idle_ratio: float | None = None
+    by_store: dict[Store, StoreFigures] = {}
+    """The relay with each store, its own included, where they are compared."""
+    note: str = ""
+
+    @property
+    def sides(self) -> dict[str, Figures]:
+        """All that was measured, by the names that people read; the relay last, but for its other stores."""
+        others = {relay(store): of.figures for store, of in self.by_store.items() if store != self.store}
+        sides = {"the baseline": self.beside, relay(self.store): self.relay, **others}
+        return {name: figures for name, figures in sides.items() if figures is not None}
 
 
 def gather(cases: Iterable[Case], results: Results, baseline: str) -> dict[str, CaseFigures]:
     """Put the results of all runs into figures by the name of the case."""
     found = {}
     for case in cases:
-        relay_run, beside_run = runs_of(case, baseline)
-        relay = results[relay_run]
-        figures = CaseFigures(figures_of(relay_run, relay))
+        ours_run, beside_run = runs_of(case, baseline)
+        ours = results[ours_run]
+        figures = CaseFigures(figures_of(ours_run, ours), case.store, case.load.hold, note=case.note)
         if (floor_run := floor_of(case)) is not None and floor_run in results:
             figures.floor = figures_of(floor_run, results[floor_run])
-        if beside_run is not None:
-            beside = results[beside_run]
+        beside = None if beside_run is None else results[beside_run]
+        if beside_run is not None and beside is not None:
             figures.beside = figures_of(beside_run, beside)
-            figures.cpu_ratio = _ratio(relay, beside, _us_per_token)
-            figures.p99_ratio = _ratio(relay, beside, lambda o: o.latency_us.p99 if o.latency_us else None)
-            figures.first_p50_ratio = _ratio(relay, beside, lambda o: o.first_us.p50 if o.first_us else None)
+            figures.first_p50_ratio = _ratio(ours, beside, lambda o: o.first_us.p50 if o.first_us else None)
             if case.load.hold:
-                figures.cpu_ratio = figures.p99_ratio = None
-                figures.idle_ratio = _ratio(relay, beside, lambda o: o.rss_growth / o.answers)
+                figures.idle_ratio = _ratio(ours, beside, _idle_bytes)
+            else:
+                figures.cpu_ratio = _ratio(ours, beside, _us_per_token)
+                figures.p99_ratio = _ratio(ours, beside, _p99_us)
+        if others := others_of(case):
+            figures.by_store = _by_store({case.store: ours_run, **others}, results, beside)
         found[case.name] = figures
     return found
 
 
-def _ratio(relay: list[Measured], beside: list[Measured], of: Callable[[Outcome], float | None]) -> float | None:
-    """Return the median of the ratios of runs of the same repeat, where both have the figure."""
-    pairs = ((of(ours.outcome), of(theirs.outcome)) for ours, theirs in zip(relay, beside, strict=True))
-    ratios = [ours / theirs for ours, theirs in pairs if ours is not None and theirs]
+def _by_store(runs: Mapping[Store, Run], results: Results, beside: list[Measured] | None) -> dict[Store, StoreFigures]:
+    """Compare the stores with each other, and each of them with the baseline."""
+    without = results[runs["memory"]]
+    found: dict[Store, StoreFigures] = {}
+    for store in STORES:
+        ours = results[runs[store]]
+        figures = found[store] = StoreFigures(figures_of(runs[store], ours))
+        if beside is not None:
+            figures.cpu_ratio = _ratio(ours, beside, _us_per_token)
+            figures.p99_ratio = _ratio(ours, beside, _p99_us)
+        if store != "memory":
+            figures.journal_us = _added(ours, without, _us_per_token)
+            figures.journal_p50_us = _added(ours, without, lambda o: o.latency_us.p50 if o.latency_us else None)
+    return found
+
+
+Of = Callable[[Outcome], float | None]
+"""One figure of an outcome, where it has it."""
+
+
+def _pairs(ours: list[Measured], theirs: list[Measured], of: Of) -> list[tuple[float, float]]:
+    """Return a figure of runs of the same repeat, where both have it."""
+    both = ((of(one.outcome), of(other.outcome)) for one, other in zip(ours, theirs, strict=True))
+    return [(one, other) for one, other in both if one is not None and other is not None]
+
+
+def _ratio(ours: list[Measured], theirs: list[Measured], of: Of) -> float | None:
+    """Return the median of the ratios within each repeat."""
+    ratios = [one / other for one, other in _pairs(ours, theirs, of) if other]
     return median(ratios) if ratios else None
+
+
+def _added(ours: list[Measured], theirs: list[Measured], of: Of) -> float | None:
+    """Return the median of the differences within each repeat."""
+    differences = [one - other for one, other in _pairs(ours, theirs, of)]
+    return median(differences) if differences else None
+
+
+def _p99_us(outcome: Outcome) -> float | None:
+    return outcome.latency_us.p99 if outcome.latency_us else None
+
+
+def _idle_bytes(outcome: Outcome) -> float | None:
+    return outcome.idle.rss_growth / outcome.answers if outcome.idle else None
 
 
 def _us_per_token(outcome: Outcome) -> float | None:
@@ -100,8 +172,7 @@ def figures_of(run: Run, measured: list[Measured]) -> Figures:
         calibration_ms=round(median(one.calibration_ms for one in measured), 2),
     )
     if run.load.hold:
-        figures.idle_bytes = median(outcome.rss_growth / outcome.answers for outcome in outcomes)
-        return figures
+        _look_at_idle(figures, outcomes)
     costs = [cost for cost in map(_us_per_token, outcomes) if cost is not None]
     if costs:
         figures.us_per_token, figures.us_per_token_range = median(costs), (min(costs), max(costs))
@@ -112,6 +183,18 @@ def figures_of(run: Run, measured: list[Measured]) -> Figures:
     figures.tokens_per_s = median(outcome.tokens / outcome.window_s for outcome in outcomes)
     figures.latency_us = _medians([outcome.latency_us for outcome in outcomes])
     return figures
+
+
+def _look_at_idle(figures: Figures, outcomes: list[Outcome]) -> None:
+    """Fill in what idle streams cost, of the outcomes that came so far."""
+    looks = [(outcome.idle, outcome.answers) for outcome in outcomes if outcome.idle is not None]
+    if not looks:
+        return
+    figures.idle_bytes = median(idle.rss_growth / answers for idle, answers in looks)
+    figures.idle_busy = median(idle.cpu_s / idle.window_s for idle, _ in looks)
+    figures.keep_alives = median(idle.keep_alives / answers for idle, answers in looks)
+    deltas = [idle.delta_us for idle, _ in looks if idle.delta_us is not None]
+    figures.delta_us = median(deltas) if deltas else None
 
 
 def _medians(each: list[Percentiles | None]) -> Percentiles | None:
@@ -132,11 +215,23 @@ class Budget(msgspec.Struct, frozen=True):
 
 KIB: Final = 1_024
 FIRST_STEP: Final = (
-    Budget("sse-200", "CPU per token, times nginx's", 5, lambda figures: figures.cpu_ratio),
-    Budget("sse-200", "p99 of the latency, times nginx's", 3, lambda figures: figures.p99_ratio),
-    Budget("idle-stream", "KiB for an idle stream and its upstream", 40, lambda figures: _kib(figures.relay)),
-    Budget("idle-reader", "KiB for an idle reader", 25, lambda figures: _kib(figures.relay)),
+    Budget("sse-200", "CPU per token, times nginx's", 5, lambda f: f.cpu_ratio),
+    Budget("sse-200", "p99 of the latency, times nginx's", 3, lambda f: f.p99_ratio),
+    Budget("sse-200", "us per token that the journal adds at process", 10, lambda f: _journal_us(f, "process")),
+    Budget("sse-200", "us per token that the journal adds at disk", 20, lambda f: _journal_us(f, "disk")),
+    Budget("sse-200", "ms that disk adds to the p50 of the latency", 10, lambda f: _journal_p50_ms(f, "disk")),
+    Budget("idle-stream", "KiB for an idle stream and its upstream", 40, lambda f: _kib(f.relay)),
+    Budget("idle-reader", "KiB for an idle reader", 25, lambda f: _kib(f.relay)),
 )
+
+
+def _journal_us(figures: CaseFigures, store: Store) -> float | None:
+    return figures.by_store[store].journal_us if store in figures.by_store else None
+
+
+def _journal_p50_ms(figures: CaseFigures, store: Store) -> float | None:
+    added_us = figures.by_store[store].journal_p50_us if store in figures.by_store else None
+    return None if added_us is None else added_us / 1e3
 
 
 def _kib(figures: Figures) -> float | None:
@@ -167,5 +262,4 @@ def judge(found: Mapping[str, CaseFigures], baseline: str) -> list[Verdict]:
 
 def is_exact(found: Mapping[str, CaseFigures]) -> bool:
     """Whether every text of the relay and of the baseline was exact."""
-    sides = [side for figures in found.values() for side in (figures.relay, figures.beside) if side is not None]
-    return all(side.exact == side.answers for side in sides)
+    return all(side.exact == side.answers for case in found.values() for side in case.sides.values())

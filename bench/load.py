@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 from typing import Final, Literal
 
 import msgspec
@@ -19,7 +20,7 @@ import uvloop
 
 from bench.proc import cpu_of, rss_of
 from bench.text import now_us
-from bench.upstream import Asked
+from bench.upstream import RELEASE, Asked
 from bench.wires import Answer, JsonCall, SocketReader, SseReader, Tally
 
 Way = Literal["openai", "turn", "turn-ws", "proxy-ws"]
@@ -27,7 +28,7 @@ Way = Literal["openai", "turn", "turn-ws", "proxy-ws"]
 
 SETTLE_S: Final = 0.25  # after the last stream was opened and before the first one ends, where nothing counts
 GOLDEN: Final = 0.618034  # multiples of it, less their whole part, lie evenly between 0 and 1
-QUIET_S: Final = 1.0  # for what an idle stream still had to do
+CALM_S: Final = 1.0  # for what an idle stream still had to do, and for closing what is open
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -39,12 +40,19 @@ class Load(msgspec.Struct, frozen=True):
     ramp_s: float = 0
     readers: int = 1
     hold: bool = False
-    """The platform falls silent after the first token: nothing but memory is measured."""
+    """The platform falls silent after the first token, and goes on when memory and the quiet have been looked at."""
+    quiet_s: float = 0.1
+    """For so long it is then silent: nothing but keep-alives is to be seen."""
 
     @property
     def delivered(self) -> int:
         """How many answers arrive."""
         return self.streams * self.readers
+
+    @property
+    def length_s(self) -> float:
+        """How long it takes at least."""
+        return self.ramp_s + self.hold * self.quiet_s + self.tokens * self.interval_us / 1e6
 
     def opens_at_s(self, index: int) -> float:
         """Return when turn `index` is asked for. On a ramp, no two send their tokens in step: strangers never do."""
@@ -65,6 +73,8 @@ class Job(msgspec.Struct):
     upstream: list[int]
     """The platform's: where these or the load itself lack CPU, the latencies are not the relay's."""
     limit_s: float
+    platform: int = 0
+    """The platform's port, where held streams are released."""
 
 
 class Percentiles(msgspec.Struct):
@@ -75,8 +85,23 @@ class Percentiles(msgspec.Struct):
     p99: int
 
 
+class Idle(msgspec.Struct):
+    """What streams cost on which nothing is said, and what it takes to say something on all of them."""
+
+    rss_growth: int
+    """Bytes, from before the first stream until the end of the quiet."""
+    window_s: float
+    cpu_s: float
+    keep_alives: int
+    delta_us: int | None
+    """From the platform's write of a token until the last reader has it: the median; None where one does not."""
+
+
 class Outcome(msgspec.Struct):
-    """What was measured; everything between `begin_us` and `end_us` except `first_us` and the counts of answers."""
+    """What was measured; everything between `begin_us` and `end_us` except `first_us` and the counts of answers.
+
+    Of idle streams that is the time after their release, without the first token and without the end.
+    """
 
     answers: int
     exact: int
@@ -93,8 +118,7 @@ class Outcome(msgspec.Struct):
     """The CPU time of platform and load together."""
     latency_us: Percentiles | None
     first_us: Percentiles | None
-    rss_growth: int
-    """Bytes, from before the first stream until all had spoken."""
+    idle: Idle | None = None
 
     @property
     def window_s(self) -> float:
@@ -116,9 +140,11 @@ class _Window:
     def __init__(self, job: Job, tally: Tally) -> None:
         self._job = job
         self._tally = tally
-        self._closed = False
+        self.open()
 
     def open(self) -> None:
+        """Look for the first time, or begin anew."""
+        self._closed = False
         self._tally.latencies_us.clear()
         self.begin_us = now_us()
         self._rest = cpu_of(self._job.upstream).total_s + time.process_time()
@@ -134,26 +160,27 @@ class _Window:
         self.rest_cpu_s = cpu_of(self._job.upstream).total_s + time.process_time() - self._rest
         self.latencies_us = self._tally.latencies_us.copy()
 
+    @property
+    def length_s(self) -> float:
+        return (self.end_us - self.begin_us) / 1e6
+
 
 async def run(job: Job) -> Outcome:
     """Carry out a job; it takes little longer than `limit_s`."""
     tally = Tally()
     answers: list[Answer] = []
     window = _Window(job, tally)
-    window.open()
-    rss_before = rss_of(job.watch)
-    rss_growth = 0
+    idle: Idle | None = None
     opening = [asyncio.ensure_future(_open(job, index, tally, answers)) for index in range(job.load.streams)]
     steady = asyncio.ensure_future(_steady(job.load, window))
     try:
+        rss_before = rss_of(job.watch)
         async with asyncio.timeout(job.limit_s):
             await asyncio.gather(*opening)
             if job.load.hold:
-                await asyncio.wait([answer.spoke for answer in answers])
-                await asyncio.sleep(QUIET_S)
-                rss_growth = rss_of(job.watch) - rss_before
-            else:
-                await asyncio.wait([answer.closed for answer in answers])
+                idle = await _idle(job, tally, answers, rss_before)
+                await _release(job, window, idle)
+            await asyncio.wait([answer.closed for answer in answers])
     except TimeoutError:
         pass  # what is not there yet is found below
     finally:
@@ -161,13 +188,13 @@ async def run(job: Job) -> Outcome:
         for task in opening:
             task.cancel()
     window.close()
-    faults = Counter(_fault(answer, hold=job.load.hold) for answer in answers)
+    faults = Counter(_fault(answer) for answer in answers)
     faults["it was never opened"] += job.load.delivered - len(answers)
     exact = faults.pop("", 0)
     for answer in answers:
         answer.hang_up()
     if connected := [answer.closed for answer in answers if not answer.closed.done()]:
-        await asyncio.wait(connected, timeout=QUIET_S)
+        await asyncio.wait(connected, timeout=CALM_S)
     ticks = window.cpu.user_s + window.cpu.kernel_s
     return Outcome(
         answers=job.load.delivered,
@@ -182,8 +209,35 @@ async def run(job: Job) -> Outcome:
         rest_cpu_s=window.rest_cpu_s,
         latency_us=percentiles(window.latencies_us),
         first_us=percentiles(tally.first_us),
-        rss_growth=rss_growth,
+        idle=idle,
     )
+
+
+async def _idle(job: Job, tally: Tally, answers: list[Answer], rss_before: int) -> Idle:
+    """Wait until all have spoken, and look at the quiet that follows."""
+    await asyncio.wait([answer.spoke for answer in answers])
+    await asyncio.sleep(CALM_S)
+    quiet, keep_alives = _Window(job, tally), tally.keep_alives
+    await asyncio.sleep(job.load.quiet_s)
+    quiet.close()
+    growth = rss_of(job.watch) - rss_before
+    return Idle(growth, quiet.length_s, quiet.cpu.total_s, tally.keep_alives - keep_alives, delta_us=None)
+
+
+async def _release(job: Job, window: _Window, idle: Idle) -> None:
+    """Let the platform go on, and measure until half an interval after the last token: the end does not count."""
+    window.open()
+    await _call(job.platform, _post(RELEASE, {}))
+    await asyncio.sleep((job.load.tokens - 1.5) * job.load.interval_us / 1e6)
+    window.close()
+    idle.delta_us = slowest(window.latencies_us, job.load.delivered, job.load.tokens - 1)
+
+
+def slowest(latencies_us: Sequence[int], readers: int, deltas: int) -> int | None:
+    """Return how long a delta takes to the last of its readers, the median of deltas that came one after another."""
+    if not readers or len(latencies_us) != readers * deltas:
+        return None
+    return round(median(max(latencies_us[at : at + readers]) for at in range(0, len(latencies_us), readers)))
 
 
 async def _steady(load: Load, window: _Window) -> None:
@@ -196,12 +250,8 @@ async def _steady(load: Load, window: _Window) -> None:
         window.close()
 
 
-def _fault(answer: Answer, *, hold: bool) -> str:
-    if answer.closed.done():
-        return answer.closed.result()
-    if hold and answer.spoke.done():
-        return ""
-    return "it did not end in time"
+def _fault(answer: Answer) -> str:
+    return answer.closed.result() if answer.closed.done() else "it did not end in time"
 
 
 async def _open(job: Job, index: int, tally: Tally, answers: list[Answer]) -> None:
@@ -217,6 +267,7 @@ async def _open(job: Job, index: int, tally: Tally, answers: list[Answer]) -> No
         for number, answer in enumerate(readers):
             if load.hold and number:
                 await asyncio.sleep(load.ramp_s / load.readers)
+                answer.asked_us = now_us()
             await _connect(job, prompt, turn, answer)
     except (OSError, picows.WSError) as error:
         for answer in readers:
@@ -245,13 +296,16 @@ async def _connect_socket(url: str, answer: Answer, first: bytes | None) -> None
 
 async def _create_turn(port: int, prompt: str) -> str:
     """Create a turn and return its id."""
-    request = _post("/v1/turns", {"input": prompt, "upstream": "bench"})
-    loop = asyncio.get_running_loop()
-    _, call = await loop.create_connection(lambda: JsonCall(request), "127.0.0.1", port)
-    status, body = await call.answered
+    status, body = await _call(port, _post("/v1/turns", {"input": prompt, "upstream": "bench"}))
     if status != 201:  # noqa: PLR2004 - Created
         raise OSError(f"POST /v1/turns was answered {status} {body[:200]!r}")
     return str(msgspec.json.decode(body)["id"])
+
+
+async def _call(port: int, request: bytes) -> tuple[int, bytes]:
+    loop = asyncio.get_running_loop()
+    _, call = await loop.create_connection(lambda: JsonCall(request), "127.0.0.1", port)
+    return await call.answered
 
 
 def _post(path: str, body: object) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -14,9 +15,13 @@ import msgspec
 from bench.cases import WARM_UP, Run
 from bench.load import Job, Load, Outcome, Way
 from bench.peers import DIRECT, ROOT, Peer, peer, upstream
-from bench.proc import Cores, calibrate, pinned
+from bench.proc import Cores, calibrate, cpu_of, pinned
 
 SPARE_S: Final = 20.0  # beyond what a load takes by itself
+SPARE_FOR_EACH_S: Final = 0.01  # ten thousand that end in the same moment take their time
+SETTLE_LIMIT_S: Final = 10.0
+SETTLE_LOOK_S: Final = 0.2
+SETTLED: Final = 0.05  # of a core
 
 
 class Measured(msgspec.Struct):
@@ -62,13 +67,27 @@ def warm_up(at: Peer, platform: Peer, cores: Cores) -> None:
 def one(run: Run, at: Peer, platform: Peer, cores: Cores) -> Measured:
     """Carry out one run."""
     calibration_ms = 0.0 if run.peer == DIRECT else calibrate(cores.middle)
-    return Measured(carry(run.way, run.load, at, platform, cores), calibration_ms)
+    measured = Measured(carry(run.way, run.load, at, platform, cores), calibration_ms)
+    settle(at)
+    return measured
+
+
+def settle(at: Peer) -> None:
+    """Wait until a peer has done what it does after the answers, so that nobody else's run has it on its core."""
+    until = time.monotonic() + SETTLE_LIMIT_S
+    pids, before = at.pids, cpu_of(at.pids)
+    while time.monotonic() < until:
+        time.sleep(SETTLE_LOOK_S)
+        now = cpu_of(pids)
+        if now.since(before).total_s < SETTLED * SETTLE_LOOK_S:
+            break
+        before = now
 
 
 def carry(way: Way, load: Load, at: Peer, platform: Peer, cores: Cores) -> Outcome:
     """Put a load on a peer, from a process of its own."""
-    limit_s = load.ramp_s + load.tokens * load.interval_us / 1e6 + SPARE_S
-    job = Job(load, way, at.port, at.pids, platform.pids, limit_s)
+    limit_s = load.length_s + SPARE_S + load.delivered * SPARE_FOR_EACH_S
+    job = Job(load, way, at.port, at.pids, platform.pids, limit_s, platform.port)
     with pinned(cores.load):
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE

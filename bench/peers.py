@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from bench.proc import Cores, family, pinned
 
@@ -22,6 +23,11 @@ START_S: Final = 20.0  # for a process to listen
 STOP_S: Final = 5.0  # for it to end when told so
 LOOPBACK: Final = "127.0.0.1"
 SAMPLES: Final = "samples.json"
+DATA: Final = "data"
+
+Store = Literal["memory", "process", "disk"]
+"""How safe the relay keeps a turn: its `[store] durability`."""
+STORES: Final[tuple[Store, ...]] = ("memory", "process", "disk")
 
 
 class Command(NamedTuple):
@@ -74,13 +80,18 @@ def _bare(port: int, upstream_port: int) -> Command:
     return Command([sys.executable, "-m", "bench.bare_relay", str(port), str(upstream_port)])
 
 
-def _relay_settings(port: int, upstream_port: int) -> str:
+def relay_settings(port: int, upstream_port: int, store: Store) -> str:
+    """Return the settings of a relay in the folder that it is started in."""
     return f"""
 [server]
 port = {port}
 max_open_turns = 20000
 max_open_turns_per_principal = 20000
 drain_s = 0
+
+[store]
+durability = "{store}"
+data_dir = "{DATA}"
 
 [upstreams.bench]
 preset = "openai"
@@ -95,24 +106,30 @@ turn_s = 600
 """
 
 
-_SERVE: Final = ["serve", "--config", "trunkline.toml", "--insecure", "--log-level", "warning"]
+SETTINGS: Final = "trunkline.toml"
+_SERVE: Final = ["serve", "--config", SETTINGS, "--insecure", "--log-level", "warning"]
 
 
-def _trunkline(port: int, upstream_port: int) -> Command:
+def _trunkline(store: Store, port: int, upstream_port: int) -> Command:
     argv = [sys.executable, "-m", "trunkline", *_SERVE]
-    return Command(argv, {"trunkline.toml": _relay_settings(port, upstream_port)})
+    return Command(argv, {SETTINGS: relay_settings(port, upstream_port, store)})
 
 
-def _sampled(port: int, upstream_port: int) -> Command:
+def _sampled(store: Store, port: int, upstream_port: int) -> Command:
     argv = [sys.executable, "-m", "bench.sampler", SAMPLES, *_SERVE]
-    return Command(argv, {"trunkline.toml": _relay_settings(port, upstream_port)})
+    return Command(argv, {SETTINGS: relay_settings(port, upstream_port, store)})
+
+
+def relay(store: Store, *, sampled: bool = False) -> str:
+    """Return the name of the relay with this store; `sampled`: of one that is looked at while it works."""
+    return f"{'sampled' if sampled else 'trunkline'} {store}"
 
 
 PEERS: Final[dict[str, Callable[[int, int], Command]]] = {
     "nginx": _nginx,
     "bare": _bare,
-    "trunkline": _trunkline,
-    "sampled": _sampled,
+    **{relay(store): partial(_trunkline, store) for store in STORES},
+    **{relay(store, sampled=True): partial(_sampled, store) for store in STORES},
 }
 DIRECT: Final = "direct"
 """Nobody between platform and reader: the floor of every latency."""
@@ -126,12 +143,10 @@ def baseline() -> str:
 @contextlib.contextmanager
 def upstream(cores: Cores) -> Iterator[Peer]:
     """Run the platform."""
-    port = _free_port()
-    with _folder() as folder:
-        with pinned(cores.upstream):
-            process = _start(Command([sys.executable, "-m", "bench.upstream", str(port)]), folder)
-        with _stopping(process):
-            yield _listening(process, port, folder)
+    port = free_port()
+    command = Command([sys.executable, "-m", "bench.upstream", str(port)])
+    with temporary_folder() as folder, running(command, folder, cores.upstream) as process:
+        yield _listening(process, port, folder)
 
 
 @contextlib.contextmanager
@@ -141,21 +156,30 @@ def peer(name: str, platform: Peer, cores: Cores, folder: Path | None = None) ->
         yield Peer(platform.port, None)
         return
     with contextlib.ExitStack() as stack:
-        place = folder or stack.enter_context(_folder())
-        port = _free_port()
-        with pinned(cores.middle):
-            process = _start(PEERS[name](port, platform.port), place)
-        stack.enter_context(_stopping(process))
+        place = folder or stack.enter_context(temporary_folder())
+        port = free_port()
+        process = stack.enter_context(running(PEERS[name](port, platform.port), place, cores.middle))
         yield _listening(process, port, place)
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder that passes with all that is in it."""
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
         yield Path(folder)
 
 
-def _free_port() -> int:
+@contextlib.contextmanager
+def running(command: Command, folder: Path, core: int | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process in a folder and on a core, and stop it, gently at first. What it says goes to `output`."""
+    with pinned(core):
+        process = _start(command, folder)
+    with _stopping(process):
+        yield process
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -182,8 +206,12 @@ def _listening(process: subprocess.Popen[bytes], port: int, folder: Path) -> Pee
         with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 0.5):
             return Peer(port, process.pid)
         time.sleep(0.05)
-    said = (folder / "output").read_text(encoding="utf-8", errors="replace")[-2_000:]
-    raise RuntimeError(f"{process.args!r} does not listen: {said}")
+    raise RuntimeError(f"{process.args!r} does not listen: {said_in(folder)}")
+
+
+def said_in(folder: Path) -> str:
+    """Return the last words of what ran in a folder."""
+    return (folder / "output").read_text(encoding="utf-8", errors="replace")[-2_000:]
 
 
 @contextlib.contextmanager

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Final, NamedTuple
 
 _PROC: Final = Path("/proc")
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+SYNCS: Final = 50
+SYNC_BYTES: Final = 4_096
 
 
 class Cpu(NamedTuple):
@@ -44,6 +49,26 @@ def cpu_of(pids: Iterable[int]) -> Cpu:
 def rss_of(pids: Iterable[int]) -> int:
     """Add up the resident memory of these processes, in bytes."""
     return sum(int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE for pid in pids)
+
+
+def peak_rss_of(pids: Iterable[int]) -> int:
+    """Add up the most resident memory that each of these processes ever had, in bytes."""
+    peaks = (re.search(r"^VmHWM:\s+(\d+) kB$", (_PROC / str(pid) / "status").read_text(), re.MULTILINE) for pid in pids)
+    return sum(int(peak[1]) << 10 for peak in peaks if peak is not None)
+
+
+def sync_ms(folder: Path) -> float:
+    """Time a sync of a few bytes to the disk under a folder: the median of some, in milliseconds."""
+    taken = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(SYNCS * SYNC_BYTES))
+        os.fsync(file.fileno())
+        for number in range(SYNCS):
+            begun = time.perf_counter()
+            os.pwrite(file.fileno(), b"x" * SYNC_BYTES, number * SYNC_BYTES)
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - begun)
+    return median(taken) * 1e3
 
 
 def family(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ import msgspec
 from bench.cases import Case
 from bench.load import Outcome
 from bench.measure import carry, warm_up
-from bench.peers import SAMPLES, peer, upstream
+from bench.peers import SAMPLES, peer, relay, upstream
 from bench.proc import Cores
 from bench.sampler import Sample
 
@@ -46,7 +46,7 @@ def profile(case: Case, repeats: int, cores: Cores) -> str:
     """Run a case on a relay that is looked at, and return the report."""
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
-        with upstream(cores) as platform, peer("sampled", platform, cores, Path(folder)) as at:
+        with upstream(cores) as platform, peer(relay(case.store, sampled=True), platform, cores, Path(folder)) as at:
             warm_up(at, platform, cores)
             outcomes += [carry(case.way, case.load, at, platform, cores) for _ in range(repeats)]
         samples = msgspec.json.decode((Path(folder) / SAMPLES).read_bytes(), type=list[Sample])

@@ -7,6 +7,7 @@ from typing import Final
 
 from bench.figures import KIB, CaseFigures, Figures, Verdict
 from bench.load import Percentiles
+from bench.peers import relay
 
 BUSY: Final = 0.9  # from here on a core is no longer a measure of anything but itself
 WAITED: Final = 0.05
@@ -26,16 +27,32 @@ _HEAD: Final = (
 )
 
 
+_IDLE_HEAD: Final = (
+    "case",
+    "what",
+    "KiB each",
+    "idle CPU ms/s",
+    "keep-alives each",
+    "delta to all ms",
+    "us/delta each",
+    "first ms p50/p95/p99",
+    "exact",
+    "",
+)
+
+
 def table(found: Mapping[str, CaseFigures], baseline: str) -> str:
     """Lay the cases out, the baseline above the relay."""
-    flowing = {name: case for name, case in found.items() if case.relay.idle_bytes is None}
-    idle = {name: case for name, case in found.items() if case.relay.idle_bytes is not None}
+    flowing = {name: case for name, case in found.items() if not case.is_idle}
+    idle = {name: case for name, case in found.items() if case.is_idle}
     parts = []
     if flowing:
         rows = [row for name, case in flowing.items() for row in _rows(name, case, baseline)]
         parts.append("\n".join(_aligned([_HEAD, *rows])))
     if idle:
-        parts.append("\n".join(_idle_line(name, case, baseline) for name, case in idle.items()))
+        rows = [row for name, case in idle.items() for row in _idle_rows(name, case, baseline)]
+        parts.append("\n".join(_aligned([_IDLE_HEAD, *rows])))
+    parts += ["\n".join(lines) for case in flowing.values() if (lines := _journal_lines(case))]
     if doubts := warnings(found):
         parts.append("\n".join(doubts))
     return "\n\n".join(parts)
@@ -46,7 +63,10 @@ def _rows(name: str, case: CaseFigures, baseline: str) -> Iterable[Sequence[str]
         yield (name, "direct", *_cells(case.floor))
     if case.beside is not None:
         yield (name, baseline, *_cells(case.beside))
-    yield (name, "trunkline", *_cells(case.relay, case.cpu_ratio, case.p99_ratio))
+    if not case.by_store:
+        yield (name, relay(case.store), *_cells(case.relay, case.cpu_ratio, case.p99_ratio))
+    for store, of in case.by_store.items():
+        yield (name, relay(store), *_cells(of.figures, of.cpu_ratio, of.p99_ratio))
 
 
 def _cells(figures: Figures, cpu_ratio: float | None = None, p99_ratio: float | None = None) -> Sequence[str]:
@@ -80,25 +100,43 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _idle_line(name: str, case: CaseFigures, baseline: str) -> str:
-    relay = case.relay
-    line = f"{name}  trunkline {(relay.idle_bytes or 0) / KIB:.1f} KiB each ({relay.exact} of {relay.answers} open)"
-    if case.beside is not None and case.beside.idle_bytes is not None:
-        line += f", {baseline} {case.beside.idle_bytes / KIB:.1f} KiB"
-    return line
+def _idle_rows(name: str, case: CaseFigures, baseline: str) -> Iterable[Sequence[str]]:
+    if case.beside is not None:
+        yield (name, baseline, *_idle_cells(case.beside, ""))
+    yield (name, relay(case.store), *_idle_cells(case.relay, case.note))
+
+
+def _idle_cells(figures: Figures, note: str) -> Sequence[str]:
+    return (
+        _number(None if figures.idle_bytes is None else figures.idle_bytes / KIB),
+        _number(None if figures.idle_busy is None else figures.idle_busy * 1e3),
+        _number(figures.keep_alives, ".2f"),
+        _number(None if figures.delta_us is None else figures.delta_us / 1e3),
+        _number(figures.us_per_token),
+        _milliseconds(figures.first_us),
+        f"{figures.exact}/{figures.answers}",
+        note,
+    )
+
+
+def _journal_lines(case: CaseFigures) -> Iterable[str]:
+    """Say what the journal costs where the stores were compared."""
+    return [
+        f"{relay(store)}, more than memory: {of.journal_us:+.1f} us/token, {(of.journal_p50_us or 0) / 1e3:+.2f} ms p50"
+        for store, of in case.by_store.items()
+        if of.journal_us is not None
+    ]
 
 
 def warnings(found: Mapping[str, CaseFigures]) -> list[str]:
     """Say what makes figures doubtful: texts that were not exact, and cores that had no more to give."""
     lines = []
     for name, case in found.items():
-        for who, figures in (("trunkline", case.relay), ("the baseline", case.beside)):
-            if figures is None:
-                continue
+        for who, figures in case.sides.items():
             lines += [f"NOT EXACT: {name}, {who}: {count} x {fault}" for fault, count in figures.faults.items()]
             if (figures.waited or 0) > WAITED:
                 lines.append(f"doubtful: {name}, {who}: others were on its core; it waited up to {figures.waited:.0%}")
-            paced = "unpaced" not in name  # unpaced, somebody's core is always full
+            paced = "unpaced" not in name and not case.is_idle  # somebody's core is full, as it should be
             if paced and (figures.rest_busy or 0) > BUSY:
                 lines.append(f"doubtful: {name}, {who}: platform and load filled {figures.rest_busy:.0%} of a core")
             if paced and (figures.busy or 0) > BUSY:

@@ -1,7 +1,8 @@
 """A very cheap OpenAI-compatible platform: it streams the bench's text as server-sent events.
 
 What it says is asked for in the prompt, which every kind of client can send: `tokens=300 interval_us=20000` paces it,
-`interval_us=0` sends as fast as the reader takes it, `hold=1` falls silent after the first token.
+`interval_us=0` sends as fast as the reader takes it. With `hold=1` it falls silent after the first token, until
+somebody asks for `RELEASE`: then all that are silent go on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from bench.text import TOKEN_CHARS, closing, now_us, token
 
 BURST_TOKENS: Final = 8  # written at once where nothing paces them
 MAX_LIFE_S: Final = 900  # a bench that was killed leaves nothing running
+RELEASE: Final = "/release"
+_RELEASED: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
@@ -90,9 +93,23 @@ class Answer:
         self._checksum = 0
         self._timer: asyncio.Handle | None = None
         self._paused = False
+        self._released = False
         transport.write(_HEAD + _ROLE)
         self._begun = self._loop.time()
-        self._timer = self._loop.call_soon(self._tick if asked.interval_us or asked.hold else self._burst)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._timer = self._loop.call_soon(self._tick if self._asked.interval_us or self._is_held else self._burst)
+
+    @property
+    def _is_held(self) -> bool:
+        return self._asked.hold and not self._released
+
+    def release(self) -> None:
+        """Fall silent no more: the next token comes now, the others after it as they are paced."""
+        self._released = True
+        self._begun = self._loop.time() - self._index * self._asked.interval_us / 1e6
+        self._go_on()
 
     def stop(self) -> None:
         """Say no more."""
@@ -106,7 +123,7 @@ class Answer:
     def resume(self) -> None:
         """Go on after a pause."""
         self._paused = False
-        if not self._asked.interval_us and not self._asked.hold:
+        if not self._asked.interval_us and not self._is_held:
             self._timer = self._loop.call_soon(self._burst)
 
     def _next(self, sent_us: int) -> bytes:
@@ -120,7 +137,7 @@ class Answer:
             self._transport.write(_end(self._checksum, self._index))
             return
         self._transport.write(self._next(now_us()))
-        if not self._asked.hold:
+        if not self._is_held:
             self._timer = self._loop.call_at(self._begun + self._index * self._asked.interval_us / 1e6, self._tick)
 
     def _burst(self) -> None:
@@ -136,9 +153,12 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP connection: requests one after another, each answered with a stream."""
+    """One HTTP connection: requests one after another, each answered with a stream, or `RELEASE`."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: set[Answer]) -> None:
+        """Share with the other connections the answers that wait to be released."""
+        self._held = held
+        self._path = b""
         self._parser = httptools.HttpRequestParser(self)
         self._body = bytearray()
         self._answer: Answer | None = None
@@ -151,6 +171,7 @@ class Connection(asyncio.Protocol):
         """Nobody listens any more."""
         if self._answer is not None:
             self._answer.stop()
+            self._held.discard(self._answer)
 
     def pause_writing(self) -> None:
         """The socket is full."""
@@ -169,19 +190,42 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._transport.close()
 
+    def on_message_begin(self) -> None:
+        """Forget the request before."""
+        self._path = b""
+        self._body.clear()
+
+    def on_url(self, url: bytes) -> None:
+        """Gather the path."""
+        self._path += url
+
     def on_body(self, body: bytes) -> None:
         """Gather the body."""
         self._body += body
 
     def on_message_complete(self) -> None:
         """Answer a request."""
-        self._answer = Answer(Asked.read(bytes(self._body)), self._transport)
-        self._body.clear()
+        if self._path.decode() == RELEASE:
+            self._release()
+            return
+        asked = Asked.read(bytes(self._body))
+        self._answer = Answer(asked, self._transport)
+        if asked.hold:
+            self._held.add(self._answer)
+
+    def _release(self) -> None:
+        released = [*self._held]
+        self._held.clear()
+        for answer in released:
+            answer.release()
+        self._transport.write(_RELEASED)
 
 
 async def main(port: int) -> None:
     """Serve on a loopback port until stopped."""
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=4_096)
+    held: set[Answer] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(held), "127.0.0.1", port, backlog=4_096)
     gc.freeze()
     async with server:
         await asyncio.sleep(MAX_LIFE_S)

@@ -21,6 +21,8 @@ class Tally:
         """One for each token: from the platform's write to the reader's read."""
         self.first_us: list[int] = []
         """One for each answer: from the request to the first token. It is never cleared."""
+        self.keep_alives = 0
+        """Comments that said nothing but that the stream lives."""
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -60,7 +62,7 @@ class Answer:
         loop = asyncio.get_running_loop()
         self._proof = Proof(tokens)
         self._tally = tally
-        self._asked_us = asked_us
+        self.asked_us = asked_us
         self._last_id = -1
         self._ended = False
         self._fault = ""
@@ -70,6 +72,10 @@ class Answer:
         """Done with the first token, or with the end."""
         self.closed: asyncio.Future[str] = loop.create_future()
         """What was wrong with the answer; nothing where it is exact."""
+
+    def keep_alive(self) -> None:
+        """Count a comment: the relay says that the stream lives."""
+        self._tally.keep_alives += 1
 
     def event(self, data: bytes, number: int | None, read_us: int) -> None:
         """Take the data of one server-sent event, with its id where it has one."""
@@ -109,7 +115,7 @@ class Answer:
         elif piece := event.says():
             if not self.spoke.done():
                 self.spoke.set_result(None)
-                self._tally.first_us.append(read_us - self._asked_us)
+                self._tally.first_us.append(read_us - self.asked_us)
             self._tally.latencies_us += [read_us - sent_us for sent_us in self._proof.take(piece)]
 
     @property
@@ -172,6 +178,8 @@ class SseReader(asyncio.Protocol):
                     number = int(line[4:])
             if data:
                 self._answer.event(data, number, self._read_us)
+            elif block.startswith(b":"):
+                self._answer.keep_alive()
 
     def on_message_complete(self) -> None:
         """The response is whole."""

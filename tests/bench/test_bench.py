@@ -99,6 +99,12 @@ class Breaking(Faithful):
         return [data]
 
 
+def platform():
+    """What makes the connections of one platform."""
+    held = set()
+    return lambda: upstream.Connection(held)
+
+
 @asynccontextmanager
 async def listening(factory):
     """Serve on a free port, and wait in the end until every connection is gone."""
@@ -116,10 +122,10 @@ async def listening(factory):
     await asyncio.gather(*gone)
 
 
-async def outcome_through(platform, shape=PACED):
-    relay = type("Relay", (bare_relay.Client,), {"platform": platform})
-    async with listening(upstream.Connection) as upstream_port, listening(lambda: relay(upstream_port)) as port:
-        return await load.run(load.Job(shape, "openai", port, [os.getpid()], [], limit_s=5))
+async def outcome_through(side, shape=PACED):
+    relay = type("Relay", (bare_relay.Client,), {"platform": side})
+    async with listening(platform()) as upstream_port, listening(lambda: relay(upstream_port)) as port:
+        return await load.run(load.Job(shape, "openai", port, [os.getpid()], [], limit_s=5, platform=upstream_port))
 
 
 async def test_a_faithful_relay_is_exact():
@@ -130,31 +136,26 @@ async def test_a_faithful_relay_is_exact():
 
 
 @pytest.mark.parametrize(
-    ("platform", "words"),
+    ("side", "words"),
     [(Forgetful, "was due"), (Stuttering, "was due"), (Breaking, "it ended after"), (None, "no connection")],
 )
-async def test_a_relay_that_drops_repeats_breaks_off_or_is_not_there_is_caught(platform, words):
-    if platform is None:
+async def test_a_relay_that_drops_repeats_breaks_off_or_is_not_there_is_caught(side, words):
+    if side is None:
         async with listening(asyncio.Protocol) as port:
             pass
         outcome = await load.run(load.Job(PACED, "openai", port, [], [], limit_s=5))
     else:
-        outcome = await outcome_through(platform)
+        outcome = await outcome_through(side)
     assert outcome.exact == 0
     assert sum(outcome.faults.values()) == 3
     assert all(words in fault for fault in outcome.faults)
 
 
 async def test_a_stream_that_does_not_end_is_a_fault_and_not_a_wait():
-    async with listening(upstream.Connection) as port:
+    async with listening(platform()) as port:
         shape = load.Load(streams=1, tokens=9, interval_us=10_000_000)
         outcome = await load.run(load.Job(shape, "openai", port, [], [], limit_s=0.2))
     assert outcome.faults == {"it did not end in time": 1}
-
-
-async def test_an_idle_stream_counts_when_it_has_spoken():
-    outcome = await outcome_through(Faithful, load.Load(streams=2, tokens=2, hold=True))
-    assert (outcome.exact, outcome.tokens) == (2, 2)
 
 
 async def test_on_a_ramp_only_the_steady_state_counts():
@@ -165,7 +166,7 @@ async def test_on_a_ramp_only_the_steady_state_counts():
 
 @pytest.mark.parametrize("way", ["openai", "turn", "turn-ws", "proxy-ws"])
 async def test_the_load_speaks_every_way_into_the_relay(way):
-    async with listening(upstream.Connection) as upstream_port:
+    async with listening(platform()) as upstream_port:
         settings = settings_for(f"http://127.0.0.1:{upstream_port}/v1")
         settings["upstreams"] = {"bench": settings["upstreams"]["support"]}
         async with serving(settings) as address:
@@ -194,20 +195,14 @@ def test_a_peer_that_does_not_come_up_says_why():
 def test_each_run_is_planned_once_and_the_baseline_comes_first():
     runs = cases.plan(cases.CASES, "nginx", first=True)
     assert len(set(runs)) == len(runs)
-    assert {run.peer for run in runs} == {"nginx", "trunkline", cases.DIRECT}
-    assert [run.peer for run in runs[:3]] == [cases.DIRECT, "nginx", "trunkline"]
+    relays = [peers.relay(store) for store in peers.STORES]
+    assert {run.peer for run in runs} == {"nginx", cases.DIRECT, *relays}
+    assert [run.peer for run in runs[:3]] == [cases.DIRECT, "nginx", "trunkline process"]
     later = cases.plan(cases.CASES, "nginx", first=False)
     assert not any(run.load.hold or run.peer == cases.DIRECT for run in later)
 
 
-def test_idle_streams_fit_the_limit_on_open_files():
-    case = next(case for case in cases.CASES if case.name == "idle-stream")
-    assert cases.within(case, 20_000) == case
-    assert cases.within(case, 500).load.streams == 200
-    assert cases.shortened(case).beside.streams == 200
-
-
-def outcome_of(us_per_token, p99_us=100, exact=10, rss_growth=0):
+def outcome_of(us_per_token, p99_us=100, exact=10, p50_us=10, idle=None):
     """One second with 1,000 tokens of 10 streams."""
     return load.Outcome(
         answers=10,
@@ -220,16 +215,18 @@ def outcome_of(us_per_token, p99_us=100, exact=10, rss_growth=0):
         kernel_share=0.5,
         waited_s=0.0,
         rest_cpu_s=0.1,
-        latency_us=load.Percentiles(10, 50, p99_us),
+        latency_us=load.Percentiles(p50_us, 50, p99_us),
         first_us=load.Percentiles(100, 200, 300),
-        rss_growth=rss_growth,
+        idle=idle,
     )
 
 
-def found_of(relay, beside, name="sse-200"):
+def found_of(relay, beside, name="sse-200", **others):
+    """Gather the outcomes of one case; `others`: those of the relay with other stores, by the store."""
     case = next(case for case in cases.CASES if case.name == name)
-    runs = zip(cases.runs_of(case, "nginx"), (relay, beside), strict=True)
-    results = {run: [measure.Measured(outcome, 5.0) for outcome in outcomes] for run, outcomes in runs}
+    runs = dict(zip(cases.runs_of(case, "nginx"), (relay, beside), strict=True))
+    runs |= {run: others.get(store, relay) for store, run in cases.others_of(case).items()}
+    results = {run: [measure.Measured(outcome, 5.0) for outcome in outcomes] for run, outcomes in runs.items() if run}
     return figures.gather([case], results, "nginx")
 
 
@@ -242,30 +239,52 @@ def test_ratios_are_of_the_same_repeat_and_then_the_median():
 
 def test_a_budget_that_is_not_met_or_not_measured_is_no_budget_met():
     found = found_of([outcome_of(110, p99_us=200)], [outcome_of(20)])
-    cpu, p99 = figures.judge(found, "nginx")
+    cpu, p99, *_ = figures.judge(found, "nginx")
     assert (cpu.met, cpu.value, p99.met, p99.value) == (False, pytest.approx(5.5), True, 2)
-    assert not any(verdict.met for verdict in figures.judge(found, "bare"))
+    assert not any(verdict.met for verdict in figures.judge(found, "bare") if "nginx" in verdict.what)
     assert table.verdict_line(cpu).startswith("NOT MET")
 
 
-def test_idle_memory_is_judged_by_each_stream():
-    found = found_of([outcome_of(0, rss_growth=10 * 41 * 1_024)], [outcome_of(0, rss_growth=1_000)], "idle-stream")
-    (verdict,) = figures.judge(found, "nginx")
-    assert (verdict.value, verdict.met) == (41, False)
+def test_what_the_journal_costs_is_the_difference_to_the_memory_store_of_the_same_repeat():
+    memory = [outcome_of(30, p50_us=1_000), outcome_of(40, p50_us=1_000), outcome_of(80, p50_us=9_000)]
+    process = [outcome_of(41), outcome_of(50), outcome_of(89)]
+    disk = [outcome_of(49, p50_us=4_000), outcome_of(61, p50_us=12_000), outcome_of(102, p50_us=20_500)]
+    found = found_of(process, [outcome_of(20)] * 3, memory=memory, disk=disk)
+    by_store = found["sse-200"].by_store
+    assert by_store["process"].journal_us == pytest.approx(10)
+    assert by_store["disk"].journal_us == pytest.approx(21)
+    assert by_store["disk"].journal_p50_us == pytest.approx(11_000)
+    assert by_store["memory"].journal_us is None
+    journal = [(verdict.met, verdict.limit) for verdict in figures.judge(found, "bare") if "nginx" not in verdict.what]
+    assert journal == [(True, 10), (False, 20), (False, 10)]
+    lines = table.table(found, "nginx").splitlines()
+    assert [line.split()[1:3] for line in lines[2:5]] == [["trunkline", store] for store in peers.STORES]
+    assert "trunkline disk, more than memory: +21.0 us/token, +11.00 ms p50" in lines
+
+
+def test_what_settles_is_waited_for(monkeypatch):
+    looks = iter([0.0, 0.15, 0.3, 0.301, 9.0])
+    waits = []
+    monkeypatch.setattr(measure, "cpu_of", lambda pids: proc.Cpu(next(looks), 0, 0, 0))
+    monkeypatch.setattr(measure.time, "sleep", waits.append)
+    measure.settle(peers.Peer(1, None))
+    assert waits == [measure.SETTLE_LOOK_S] * 3
 
 
 def test_an_inexact_text_is_named_below_the_table():
-    found = found_of([outcome_of(40, exact=9)], [outcome_of(20)])
+    found = found_of([outcome_of(40)], [outcome_of(20)], disk=[outcome_of(40, exact=9)])
     assert not figures.is_exact(found)
-    assert "NOT EXACT: sse-200, trunkline: 1 x it broke" in table.table(found, "nginx")
+    assert "NOT EXACT: sse-200, trunkline disk: 1 x it broke" in table.table(found, "nginx")
     assert figures.is_exact(found_of([outcome_of(40)], [outcome_of(20)]))
 
 
 def test_a_core_that_others_used_makes_figures_doubtful():
     disturbed = outcome_of(40)
     disturbed.waited_s = 0.2
-    assert table.warnings(found_of([outcome_of(40), disturbed], [outcome_of(20)] * 2)) == [
-        "doubtful: sse-200, trunkline: others were on its core; it waited up to 20%"
+    calm = [outcome_of(40)] * 2
+    found = found_of([outcome_of(40), disturbed], [outcome_of(20)] * 2, memory=calm, disk=calm)
+    assert table.warnings(found) == [
+        "doubtful: sse-200, trunkline process: others were on its core; it waited up to 20%"
     ]
     assert table.warnings(found_of([outcome_of(40)], [outcome_of(20)])) == []
 
