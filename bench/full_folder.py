@@ -18,8 +18,9 @@ from trunkline.core.times import iso
 from trunkline.records.records import Records
 from trunkline.stores.files import Disk
 from trunkline.stores.folder import Folder
-from trunkline.stores.journal import SEGMENT_BYTES, Batch, Journal
+from trunkline.stores.journal import SEGMENT_BYTES, Journal
 from trunkline.stores.recovery import key_of
+from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
 
 DELTAS: Final = 500

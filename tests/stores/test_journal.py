@@ -28,7 +28,8 @@ from stores.writing import (
 )
 from trunkline.core.events import Delta, Guarded, Notice, ToolCall, Usage
 from trunkline.stores.files import Disk
-from trunkline.stores.journal import ERASED, LAST, PLACE_BITS, Batch, Damage, Journal, segment_of
+from trunkline.stores.journal import PLACE_BITS, Journal, segment_of
+from trunkline.stores.segment import ERASED, LAST, Batch, Damage
 
 HEADER = 16
 HEAD = 45

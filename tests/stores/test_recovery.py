@@ -22,8 +22,9 @@ from stores.writing import (
 )
 from trunkline.core.events import Ended, Usage
 from trunkline.stores.files import Disk
-from trunkline.stores.journal import PLACE_BITS, Batch, Journal
+from trunkline.stores.journal import PLACE_BITS, Journal
 from trunkline.stores.recovery import JUMP, Recovered, recover, unbroken, whole
+from trunkline.stores.segment import Batch
 
 NOW_MS = 5_000
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started, Usage
-from trunkline.stores.journal import Batch, Journal
+from trunkline.stores.journal import Journal
+from trunkline.stores.segment import Batch
 
 SMALL = 4_096
 """Bytes of a segment, so that a few records fill one."""

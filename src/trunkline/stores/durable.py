@@ -22,8 +22,9 @@ from trunkline.core.record import TurnRecord
 from trunkline.stores.archive import Archive
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
-from trunkline.stores.journal import Batch, Journal
+from trunkline.stores.journal import Journal
 from trunkline.stores.recovery import Recovered, key_of, recover, whole
+from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
 from trunkline.stores.syncing import Syncing
 from trunkline.telemetry import Fact, StoreFailed, internal_error

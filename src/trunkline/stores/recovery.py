@@ -11,7 +11,8 @@ from typing import Final
 from trunkline.core.events import Delta, Ended, Entry, Started, ToolCall, Usage
 from trunkline.core.record import TurnRecord, outline
 from trunkline.stores.archive import Archive
-from trunkline.stores.journal import ERASED, LAST, PLACE_BITS, Batch, Damage, Journal
+from trunkline.stores.journal import PLACE_BITS, Journal
+from trunkline.stores.segment import ERASED, LAST, Batch, Damage
 from trunkline.tokens import count
 
 JUMP: Final = 1 << 20
