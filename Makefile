@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz bench clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz kill-test soak bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -42,7 +42,13 @@ leak-report: $(VENV)/.dev ## ten thousand texts with planted data through the gu
 fuzz: $(VENV)/.dev ## rules, texts and cuts by lot against the guard's laws, for a minute; ARGS="--seconds 600 --seed 1"
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
-bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (4 minutes); ARGS=--quick, --guards, --profile, --check
+kill-test: $(VENV)/.dev ## kills the relay again and again while turns stream; ARGS="--rounds 100 --seed 1 --durability disk --write"
+	PYTHONPATH=tests $(BIN)/python -m kills $(ARGS)
+
+soak: $(VENV)/.dev ## steady load on the durable log, and nothing may grow; ARGS="--minutes 10"
+	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
+
+bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (7 minutes); ARGS=--quick, --guards, --restart, --profile, --check
 	PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.dev ## write the pinned requirements anew

@@ -1,4 +1,4 @@
-"""The command line: serve, stream, check, simulate, demo, key, guard."""
+"""The command line: serve, stream, check, simulate, demo, key, guard; and what `log_commands` has about the log."""
 
 from __future__ import annotations
 
@@ -19,23 +19,19 @@ import click
 import msgspec
 from pydantic import ValidationError
 
+from trunkline import log_commands
 from trunkline.config import Settings, load
 from trunkline.core.errors import REASONS, TrunklineError, nearest
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started
 from trunkline.core.ids import is_client_id
 from trunkline.core.request import TurnRequest
 from trunkline.guards.settings import GuardSettings
+from trunkline.log_commands import config_option
 from trunkline.stores.settings import StoreSettings
 from trunkline.version import VERSION
 
 T = TypeVar("T")
 LONGEST_FILE_NAME = 255
-
-config_option = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The settings file (default: $TRUNKLINE_CONFIG, ./trunkline.toml, or presets from the environment).",
-)
 
 
 class _Commands(click.Group):
@@ -56,6 +52,10 @@ def cli() -> None:
     """Trunkline: a streaming relay for LLM answers in contact centres."""
 
 
+for command in (log_commands.follow, log_commands.turns, log_commands.store, log_commands.forget):
+    cli.add_command(command)
+
+
 @cli.command()
 @config_option
 @click.option("--insecure", is_flag=True, help="Let everybody on this machine in, without a key (loopback only).")
@@ -71,7 +71,8 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
     from trunkline.server import Server, bind, check_access  # noqa: PLC0415 - `check` and `key` need no server
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = _load(config)
     check_access(settings, insecure=insecure)
     if insecure:
@@ -169,7 +170,7 @@ def check(config: Path | None, *, live: bool) -> None:
         click.echo(f"  answers are {screened}")
     count = len(settings.keys)
     click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
-    click.echo(f"store: {settings.store.durability}, turns kept {settings.store.retention:g} s after their end")
+    click.echo(f"store: {settings.store.said()}")
     click.echo(f"listens on {settings.server.host}:{settings.server.port}")
     click.echo("The settings are valid.")
     if live and not _run(_check_live(settings)):

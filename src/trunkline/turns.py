@@ -217,8 +217,7 @@ class Turns:
 
     async def forget_conversation(self, conversation_id: str, principal: str | None) -> int:
         """Erase all turns of a conversation, of everybody where `principal` is None; return how many there were."""
-        if principal is not None:
-            self.house.conversations.forget(principal, conversation_id)
+        self.house.conversations.forget(principal, conversation_id)
         count = 0
         before = None
         while True:

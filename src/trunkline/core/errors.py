@@ -181,6 +181,10 @@ class SettingsError(TrunklineError):
         super().__init__("\n".join([head, *(f"  {f.pointer}: {f.detail}" for f in self.faults)]))
 
 
+class FolderInUse(SettingsError):
+    """Another process holds the data folder."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known word, or an empty string where none is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -165,8 +165,15 @@ class Conversations:
         if found is not None and self._record is not None:
             self._record(principal, conversation, found)
 
-    def forget(self, principal: str, conversation: str) -> None:
-        """Forget a conversation's key and names: what was written with them can no longer be tied to anything."""
-        self._secrets.pop((principal, conversation), None)
-        if conversation and self._record is not None:
-            self._record(principal, conversation, None)
+    def forget(self, principal: str | None, conversation: str) -> None:
+        """Forget a conversation's key and names: what was written with them can no longer be tied to anything.
+
+        With None it is everybody's conversation of that name.
+        """
+        if not conversation:
+            return
+        whose = [key[0] for key in self._secrets if key[1] == conversation] if principal is None else [principal]
+        for one in whose:
+            self._secrets.pop((one, conversation), None)
+            if self._record is not None:
+                self._record(one, conversation, None)

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from trunkline.core.errors import Fault, SettingsError
+from trunkline.core.errors import Fault, FolderInUse, SettingsError
 
 
 class Folder:
@@ -48,14 +48,14 @@ class Folder:
         self._lock = lock
         return True
 
-    def in_use(self) -> SettingsError:
+    def in_use(self) -> FolderInUse:
         """Say who holds it."""
         holder = (self.path / "lock").read_bytes()[:32].decode("ascii", "replace") or "unknown"
         detail = (
             f"the folder {self.path} is in use by another relay (process {holder}). "
             "Stop that one, or give this one a folder of its own"
         )
-        return SettingsError([Fault("store.data_dir", detail)])
+        return FolderInUse([Fault("store.data_dir", detail)])
 
     def secret(self) -> bytes:
         """Return the key of this folder, which signs what must be good after a restart. Raises `OSError`."""

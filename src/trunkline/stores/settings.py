@@ -56,3 +56,11 @@ class StoreSettings(BaseModel):
     max_turns: int = Field(
         default=10_000, ge=1, description="How many ended turns `memory` keeps; the oldest go first."
     )
+
+    def said(self) -> str:
+        """Say in words where turns rest."""
+        kept = f"turns kept {self.retention:g} s after their end"
+        if self.durability == "memory":
+            return f"memory, {kept}, and no longer than the process lives"
+        database = "SQLite" if self.database is None else "PostgreSQL"
+        return f"{self.durability}, in {self.data_dir}, archived in {database}, {kept}"
