@@ -129,6 +129,11 @@ def internal_error(where: str, error: BaseException) -> InternalError:
     return InternalError(where, type(error).__name__, places)
 
 
+def words_of(error: BaseException) -> str:
+    """Say in the system's words what went wrong; an exception's own may hold what was at hand."""
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
 @dataclass(slots=True)
 class _Histogram:
     buckets: tuple[float, ...]

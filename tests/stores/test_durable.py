@@ -11,6 +11,7 @@ from stores.houses import LOST, STOP, House, events_of, shown
 from stores.writing import SMALL, is_anywhere, path_of, started, text_of, turn_id
 from trunkline.core.errors import DatabaseError, Overloaded, TurnForgotten
 from trunkline.core.events import Delta, Ended
+from trunkline.stores import archiving
 from trunkline.stores import durable as module
 from trunkline.stores.base import Query
 
@@ -26,7 +27,7 @@ async def house(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(module, "RETRY_S", (0.0,))
+    monkeypatch.setattr(archiving, "RETRY_S", (0.0,))
 
 
 async def names(house: House, query: Query = EVERYTHING) -> list[int]:

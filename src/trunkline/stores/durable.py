@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -20,6 +20,7 @@ from trunkline.core.errors import Overloaded, TurnForgotten
 from trunkline.core.events import Delta, Ended, Entry, ToolCall
 from trunkline.core.record import TurnRecord
 from trunkline.stores.archive import Archive
+from trunkline.stores.archiving import Archiving
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
 from trunkline.stores.journal import Journal
@@ -27,7 +28,7 @@ from trunkline.stores.recovery import Recovered, key_of, recover, whole
 from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
 from trunkline.stores.syncing import Syncing
-from trunkline.telemetry import Fact, StoreFailed, internal_error
+from trunkline.telemetry import Fact, StoreFailed, internal_error, words_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +38,6 @@ CLOSE_LIMIT_S: Final = 5.0
 EXPIRE_EVERY_MS: Final = 60_000
 EXPIRE_AT_ONCE: Final = 500
 OLDEST_SEGMENT_MS: Final = 900_000  # what was archived does not stay in the journal for longer
-RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
 MAX_RECENT: Final = 200  # ended turns that readers may still come back for, in memory
 MAX_OWED_IN_MEMORY: Final = 1_000
 MAX_OWED: Final = 20_000
@@ -67,8 +67,7 @@ class DurableStore:
         self._recent: OrderedDict[str, TurnLog] = OrderedDict()
         self._loading: dict[str, asyncio.Future[TurnLog | None]] = {}
         self._forgetting: dict[str, str] = {}
-        self._owed: deque[str] = deque()
-        self._owing = asyncio.Event()
+        self._owed = Archiving(journal, archive, self._writer, find=self._to_keep, archived=self._archived, tell=tell)
         self._syncing: Syncing | None = None
         if settings.durability == "disk":
             self._syncing = Syncing(journal, self._disk, synced=self._synced, failed=self._sync_failed)
@@ -76,7 +75,6 @@ class DurableStore:
         self._fault = ""
         self._begun_ms = self._expired_ms = 0
         self._preparing: asyncio.Future[None] | None = None
-        self._settling = asyncio.Lock()
         self._unerased: set[bytes] = set()
         self._closed = False
 
@@ -87,49 +85,21 @@ class DurableStore:
         found = await self._in(self._writer, recover, self._journal, self._archive, self._wall_ms())
         for turn_id, left in found.turns.items():
             self._held.take_back(left)
-            self._owed.append(turn_id)
+            self._owed.add(turn_id)
         if self._syncing is not None:
             await self._in(self._disk, self._journal.sync, self._journal.unsynced())
         for segment in self._journal.segments():
             self._held.let_go(segment, self._journal.number)
         self._begun_ms = self._wall_ms()
-        self._owing.set()
         return found
 
     async def run(self) -> None:
         """Archive turns as they end, until cancelled."""
-        while True:
-            await self._owing.wait()
-            self._owing.clear()
-            await self.settle()
+        await self._owed.run()
 
     async def settle(self) -> None:
         """Archive all turns that have ended by now; where the archive fails, wait and try again."""
-        async with self._settling:
-            failures = 0
-            while self._owed:
-                if await self._settle_one(self._owed[0]):
-                    self._owed.popleft()
-                    failures = 0
-                    continue
-                await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
-                failures += 1
-                if failures >= len(RETRY_S):
-                    self._owed.rotate(-1)  # It may be this one alone that cannot be kept.
-
-    async def _settle_one(self, turn_id: str) -> bool:
-        turn = self._held.get(turn_id)
-        if turn is None or turn_id in self._forgetting:
-            return True
-        try:
-            await self._in(self._writer, self._keep, turn_id, turn)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the turn is in the journal and stays owed
-            self._tell(StoreFailed("archive", _words(error)))
-            return False
-        held = self._held.leave(turn_id, self._journal.number)
-        if held is not None and held.log is not None:
-            self._remember(held.log)
-        return True
+        await self._owed.settle()
 
     async def close(self) -> None:
         """Finish what was written, archive what has ended as far as time allows, and let go of the files."""
@@ -238,7 +208,7 @@ class DurableStore:
             if turn.ended and (held := self._held.get(turn.id)) is not None:
                 if len(self._owed) >= MAX_OWED_IN_MEMORY:
                     held.leave_memory()
-                self._owe(turn.id)
+                self._owed.add(turn.id)
 
     def _sync_failed(self, turns: list[TurnLog], error: OSError) -> None:
         """Nobody has seen these, and nobody will: whether they reached the disk is unknown."""
@@ -247,14 +217,10 @@ class DurableStore:
         self._failed(error)
         self._audience.lose(turns)
 
-    def _owe(self, turn_id: str) -> None:
-        self._owed.append(turn_id)
-        self._owing.set()
-
     def _failed(self, error: OSError) -> None:
         fault = "store_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_error"
         if fault != self._fault:
-            self._tell(StoreFailed(fault, _words(error)))
+            self._tell(StoreFailed(fault, words_of(error)))
         self._fault = fault
 
     def _begin(self) -> bool:
@@ -282,7 +248,7 @@ class DurableStore:
         try:
             self._journal.drop(segment)
         except OSError as error:
-            self._tell(StoreFailed("drop", _words(error)))
+            self._tell(StoreFailed("drop", words_of(error)))
 
     # Finding
 
@@ -353,10 +319,13 @@ class DurableStore:
 
     # Archiving, and forgetting
 
-    def _keep(self, turn_id: str, held: HeldTurn) -> None:
-        """Archive a turn; runs in a thread."""
-        log = held.log
-        self._archive.keep(turn_id, whole(self._journal.read(held.places)) if log is None else log.entries)
+    def _to_keep(self, turn_id: str) -> HeldTurn | None:
+        return None if turn_id in self._forgetting else self._held.get(turn_id)
+
+    def _archived(self, turn_id: str) -> None:
+        held = self._held.leave(turn_id, self._journal.number)
+        if held is not None and held.log is not None:
+            self._remember(held.log)
 
     def _remember(self, turn: TurnLog) -> None:
         self._recent[turn.id] = turn
@@ -383,14 +352,14 @@ class DurableStore:
                 self._forgetting.pop(turn_id, None)
                 held = self._held.get(turn_id)
                 if held is not None and (held.log is None or held.log.ended):
-                    self._owe(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
+                    self._owed.add(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
 
     async def _erase(self) -> bool:
         turns = frozenset(self._unerased)
         try:
             await self._in(self._writer, self._journal.erase, turns)
         except OSError as error:
-            self._tell(StoreFailed("erase", _words(error)))
+            self._tell(StoreFailed("erase", words_of(error)))
             return False
         self._unerased -= turns
         return True
@@ -439,7 +408,7 @@ class DurableStore:
             while self._archive.expire(before_ms, now_ms, EXPIRE_AT_ONCE) >= EXPIRE_AT_ONCE:
                 pass
         except Exception as error:  # noqa: BLE001 - it is tried again a minute later
-            self._tell(StoreFailed("expire", _words(error)))
+            self._tell(StoreFailed("expire", words_of(error)))
 
 
 def _nothing() -> None:
@@ -452,8 +421,3 @@ def _nobody(turns: list[TurnLog]) -> None:
 
 def _by_time(entries: Sequence[Entry]) -> list[list[Entry]]:
     return [list(group) for _, group in groupby(entries, key=lambda entry: entry.at_ms)]
-
-
-def _words(error: BaseException) -> str:
-    """Say what went wrong, without what was at hand."""
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
