@@ -471,7 +471,7 @@ def test_what_is_erased_is_in_no_file_and_its_neighbours_are_read(journal, tmp_p
     for n in range(1, 60):
         places += journal.append([more(1, f"secret-{n}" * 3, first=n), more(2, f"neighbour-{n}", first=n)])
     assert journal.number > 1
-    journal.erase(frozenset({key(1)}))
+    again(journal).erase({key(1): ()})
     assert not is_anywhere(tmp_path, "secret")
     assert text_of(journal.read(places[1::2])) == "".join(f"neighbour-{n}" for n in range(1, 60))
     for place in places[::2]:
@@ -484,20 +484,33 @@ def test_what_is_erased_is_in_no_file_and_its_neighbours_are_read(journal, tmp_p
 
 
 def test_erasing_is_on_the_disk_when_it_is_done_and_touches_no_other_segment(journal, disk):
-    journal.append([beginning(1, "secret")])
+    places = journal.append([beginning(1, "secret")])
     journal.begin()
     journal.append([beginning(2, "other")])
     disk.calls.clear()
-    journal.erase(frozenset({key(1)}))
+    journal.erase({key(1): places})
     assert disk.calls == ["write", "sync", "write", "sync"], "the words first, then that they are erased"
     disk.calls.clear()
-    journal.erase(frozenset({key(1)}))
+    journal.erase({key(1): places})
     assert disk.calls == []
+
+
+def test_what_a_write_that_failed_left_in_a_segment_is_erased_with_the_turn(journal, disk, tmp_path):
+    disk.fails, disk.writes_before_failing = {"write": errno.EIO}, 150
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.append([beginning(1, "secret")])
+    disk.is_mended()
+    journal.begin()
+    places = journal.append([beginning(1, "secret")])
+    journal.append([beginning(2, "other")])
+    journal.erase({key(1): places})
+    assert not is_anywhere(tmp_path, "secret")
+    assert is_anywhere(tmp_path, "other")
 
 
 def test_the_journal_is_written_on_behind_what_was_erased(journal):
     journal.append([whole_turn(1, "secret")])
-    journal.erase(frozenset({key(1)}))
+    again(journal).erase({key(1): ()})
     places = journal.append([beginning(2, "more")])
     assert text_of(journal.read(places)) == "more"
     assert keys_in(again(journal), 1) == [key(1), key(2)]
@@ -510,7 +523,7 @@ def test_what_a_failed_write_left_is_erased_too(journal, disk, tmp_path):
         journal.append(stale)
     disk.is_mended()
     journal.append([end(1, first=1)], last_words=True)
-    journal.erase(frozenset({key(1)}))
+    again(journal).erase({key(1): ()})
     assert not is_anywhere(tmp_path, "secret")
 
 
@@ -522,7 +535,7 @@ def test_what_stands_behind_a_damaged_length_is_erased_too(tmp_path):
     with path_of(tmp_path, 1).open("r+b") as file:
         file.seek(HEADER)
         file.write(b"\xff\xff")
-    journal.erase(frozenset({key(2)}))
+    again(journal).erase({key(2): ()})
     journal.end()
     assert not is_anywhere(tmp_path, "secret")
 

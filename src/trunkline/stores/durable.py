@@ -23,7 +23,7 @@ from trunkline.stores.archive import Archive
 from trunkline.stores.archiving import Archiving
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
-from trunkline.stores.journal import Journal
+from trunkline.stores.journal import Journal, Place
 from trunkline.stores.recovery import Recovered, key_of, recover, whole
 from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
@@ -75,7 +75,7 @@ class DurableStore:
         self._fault = ""
         self._begun_ms = self._expired_ms = 0
         self._preparing: asyncio.Future[None] | None = None
-        self._unerased: set[bytes] = set()
+        self._unerased: dict[bytes, Sequence[Place]] = {}
         self._closed = False
 
     # From start to end
@@ -343,8 +343,8 @@ class DurableStore:
             for turn_id, _ in turns:
                 self._recent.pop(turn_id, None)
                 self._loading.pop(turn_id, None)
+                self._unerased[key_of(turn_id)] = self._held.places(turn_id)
                 self._held.leave(turn_id, self._journal.number)
-                self._unerased.add(key_of(turn_id))
             if not await self._erase():
                 raise Overloaded("store_unavailable", "The journal is not erased yet; the relay goes on trying.")
         finally:
@@ -355,13 +355,14 @@ class DurableStore:
                     self._owed.add(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
 
     async def _erase(self) -> bool:
-        turns = frozenset(self._unerased)
+        turns = dict(self._unerased)
         try:
             await self._in(self._writer, self._journal.erase, turns)
         except OSError as error:
             self._tell(StoreFailed("erase", words_of(error)))
             return False
-        self._unerased -= turns
+        for turn in turns:
+            self._unerased.pop(turn, None)
         return True
 
     # The clock

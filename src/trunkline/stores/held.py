@@ -1,10 +1,10 @@
-"""The turns that the journal holds, and the segments that are kept for their sake."""
+"""The turns that the journal holds, the segments that are kept for their sake, and what else is in those."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trunkline.core.record import TurnRecord
@@ -44,6 +44,8 @@ class Held:
         self._drop = drop
         self._turns: dict[str, HeldTurn] = {}
         self._in_segment: Counter[int] = Counter()
+        self._left: dict[str, array[int]] = {}  # places of turns that are archived, while their segments are there
+        self._left_in: dict[int, list[str]] = {}
 
     def __contains__(self, turn_id: object) -> bool:
         return turn_id in self._turns
@@ -79,13 +81,27 @@ class Held:
         """Let a turn go, and with it segments but the `current` one; return it."""
         turn = self._turns.pop(turn_id, None)
         if turn is not None:
+            if turn.places:
+                self._left[turn_id] = turn.places
             for segment in {segment_of(place) for place in turn.places}:
+                self._left_in.setdefault(segment, []).append(turn_id)
                 self._in_segment[segment] -= 1
                 self.let_go(segment, current)
         return turn
+
+    def places(self, turn_id: str) -> Sequence[Place]:
+        """Return where the journal has something of a turn, also of one that is archived."""
+        turn = self._turns.get(turn_id)
+        return self._left.get(turn_id, ()) if turn is None else turn.places
 
     def let_go(self, segment: int, current: int) -> None:
         """Drop a segment where it holds no turn and is not written any more."""
         if self._in_segment[segment] <= 0 and segment != current:
             del self._in_segment[segment]
+            for turn_id in self._left_in.pop(segment, ()):
+                places = array("Q", (place for place in self._left[turn_id] if segment_of(place) != segment))
+                if places:
+                    self._left[turn_id] = places
+                else:
+                    del self._left[turn_id]
             self._drop(segment)

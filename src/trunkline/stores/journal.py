@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ SEARCHED_AT_ONCE: Final = 1 << 20
 Place = int
 """Where a record is: the number of its segment above the lowest 32 bits, and how many bytes into it in them."""
 PLACE_BITS: Final = 32
+PLACE_MASK: Final = (1 << PLACE_BITS) - 1
 
 
 class Journal:
@@ -47,6 +48,8 @@ class Journal:
         self._retired: list[int] = []
         self._spare: tuple[int, int] | None = None  # the number and the descriptor of a segment laid out ahead
         self._laying_out = threading.Lock()
+        self._first = 0  # the first segment of this process
+        self._unclean: set[int] = set()
         self.number = 0
         """The segment that is written now; 0 before the first."""
 
@@ -124,6 +127,9 @@ class Journal:
             self._retired.append(self._fd)
         elif self._fd >= 0:
             self._files.close(self._fd)
+        if self._left_until:
+            self._unclean.add(self.number)
+        self._first = self._first or number
         self.number, self._fd, self._size = number, fd, size
         self._at, self._limit = HEADER_BYTES, _without_reserve(size)
         self._write = self._left_until = 0
@@ -205,7 +211,7 @@ class Journal:
         for segment, group in groupby(places, key=segment_of):
             with self._path(segment).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
                 for place in group:
-                    first, at_ms, events = layout.read(data, place & (1 << PLACE_BITS) - 1)
+                    first, at_ms, events = layout.read(data, place & PLACE_MASK)
                     while entries and entries[-1].offset >= first:
                         entries.pop()
                     entries += [Entry(offset, at_ms, event) for offset, event in enumerate(events, first)]
@@ -217,24 +223,33 @@ class Journal:
         """Cut off what a broken write left, so that it is not met again. Raises `OSError`."""
         self._files.truncate(self._path(damage.segment), damage.at)
 
-    def erase(self, turns: frozenset[bytes]) -> None:
-        """Write zeros over all that turns said, in every segment. Raises `OSError`."""
-        for segment in self.segments():
-            with suppress(FileNotFoundError):
-                self._erase_in(self._path(segment), turns)
+    def erase(self, turns: Mapping[bytes, Sequence[Place]]) -> None:
+        """Write zeros over all that turns said, at these places and wherever else they may have said it.
 
-    def _erase_in(self, path: Path, turns: frozenset[bytes]) -> None:
+        That is in segments of an earlier process, and in those that a failed write was left in. Raises `OSError`.
+        """
+        known: dict[int, list[int]] = {}
+        for place in chain.from_iterable(turns.values()):
+            known.setdefault(segment_of(place), []).append(place & PLACE_MASK)
+        for segment in self.segments():
+            ats = known.get(segment, [])
+            is_searched = not self._first or segment < self._first or segment in self._unclean
+            if ats or is_searched:
+                with suppress(FileNotFoundError):
+                    self._erase_in(self._path(segment), ats, frozenset(turns) if is_searched else frozenset())
+
+    def _erase_in(self, path: Path, ats: Sequence[int], turns: frozenset[bytes]) -> None:
         fd = os.open(path, os.O_RDWR)
         try:
-            places = _records_of(fd, path, turns)
+            records = _records_at(fd, path, {*ats, *_searched(fd, turns)})
             # The words go first: whatever happens in between, a record that says that it is erased holds none.
-            for at, _, size in places:
+            for at, _, size in records:
                 self._files.write(fd, bytes(size - HEAD_BYTES), at + HEAD_BYTES)
-            if places:
+            if records:
                 self._files.sync(fd)
-            for at, head, size in places:
+            for at, head, size in records:
                 self._files.write(fd, layout.erased_head(head, size), at)
-            if places:
+            if records:
                 self._files.sync(fd)
         finally:
             os.close(fd)
@@ -243,30 +258,34 @@ class Journal:
         """Remove a segment; it may be gone already. Raises `OSError`."""
         with suppress(FileNotFoundError):
             self._files.remove(self._path(segment))
+        self._unclean.discard(segment)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:016d}.journal"
 
 
-def _records_of(fd: int, path: Path, turns: frozenset[bytes]) -> list[tuple[int, bytes, int]]:
-    """Return the place, the head and the size of each record of turns in a segment.
+def _searched(fd: int, turns: frozenset[bytes]) -> set[int]:
+    """Return where records of turns may begin in a segment.
 
     It looks at a piece of the file at a time: whoever searches all of it at once stops every other thread meanwhile.
     """
     starts: set[int] = set()
     at = 0
-    while piece := os.pread(fd, SEARCHED_AT_ONCE + layout.TURN_BYTES, at):
+    while turns and (piece := os.pread(fd, SEARCHED_AT_ONCE + layout.TURN_BYTES, at)):
         starts.update(at + start for start in layout.beginnings(piece, turns))
         at += SEARCHED_AT_ONCE
+    return starts
+
+
+def _records_at(fd: int, path: Path, ats: set[int]) -> list[tuple[int, bytes, int]]:
+    """Return the place, the head and the size of records that have words."""
     found = []
-    for start in sorted(starts):
-        head = os.pread(fd, HEAD_BYTES, start) if start >= HEADER_BYTES else b""
+    for at in sorted(ats):
+        head = os.pread(fd, HEAD_BYTES, at) if at >= HEADER_BYTES else b""
         if not layout.is_erased(head):
-            claimed = os.pread(fd, HEAD_BYTES + layout.claimed_size(head), start)
-            size = len(claimed)
-            if not layout.is_whole(claimed):
-                size = layout.extent(path.read_bytes(), start)
-            found.append((start, head, size))
+            claimed = os.pread(fd, HEAD_BYTES + layout.claimed_size(head), at)
+            size = len(claimed) if layout.is_whole(claimed) else layout.extent(path.read_bytes(), at)
+            found.append((at, head, size))
     return found
 
 

@@ -104,7 +104,7 @@ def _leave_out_known(journal: Journal, archive: Archive, turns: dict[bytes, Left
             if not is_kept:
                 forgotten.add(key)
     if forgotten:
-        journal.erase(frozenset(forgotten))
+        journal.erase(dict.fromkeys(forgotten, ()))
 
 
 def _end(journal: Journal, left: Left, now_ms: int) -> None:
