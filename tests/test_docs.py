@@ -241,7 +241,7 @@ def test_the_settings_of_the_readme_are_valid(monkeypatch):
     monkeypatch.setenv("GENESYS_CLIENT_SECRET", "s3cret")
     blocks = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     named = [list(parse(tomllib.loads(block)).upstreams) for block in blocks]
-    assert named == [["support"], ["support"], ["support"], ["genesys", "local"]]
+    assert named == [["support"]] * 4 + [["genesys", "local"]]
 
 
 def test_the_python_of_the_readme_compiles():

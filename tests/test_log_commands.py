@@ -26,7 +26,8 @@ from trunkline.stores.folder import Folder
 from trunkline.turns import Turn
 
 WORDS = "waiting"  # of the text `order`
-STALLED = "sim:text=order;sim:interval-ms=0;sim:fault=stall-after=20"
+PIECES = 20
+STALLED = f"sim:text=order;sim:interval-ms=0;sim:fault=stall-after={PIECES}"
 NOBODY = "turn_" + 32 * "0"
 
 
@@ -106,9 +107,9 @@ async def stalled(relay: Relay, simulator: Simulator, **more: str) -> AsyncItera
     turn = relay.start(TurnRequest.model_validate({"input": STALLED, **more}))
     with turn.follow() as follower:
         async for _ in follower.entries():
-            sent = simulator.ledger[-1]["text"]
-            if sent.count(" ") > 5 and turn.record().text == sent:
+            if sum(isinstance(entry.event, Delta) for entry in turn.log.entries[: turn.log.visible]) == PIECES:
                 break
+        assert turn.record().text == simulator.ledger[-1]["text"]
         yield turn, turn.record().text
 
 

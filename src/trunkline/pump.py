@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -421,7 +421,11 @@ class Pump:
                     ended = other
         usage = self._usage or self._count()
         detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
-        return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage)
+        heard_upto = ended.heard_upto
+        if heard_upto is not None:
+            shown = [*(entry.event for entry in self._turn.entries), *last]
+            heard_upto = min(heard_upto, sum(len(event.text) for event in shown if _is_heard(event)))
+        return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage, heard_upto=heard_upto)
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None
@@ -461,6 +465,11 @@ class Pump:
             )
         )
         self._raw.clear()
+
+
+def _is_heard(event: AnyEvent) -> TypeGuard[Delta]:
+    """Tell whether a caller may hear this: an answer, or what stands in for one."""
+    return isinstance(event, Delta) and event.choice == 0 and event.channel != "reasoning"
 
 
 def _without_secrets(words: str, sent: Mapping[str, str]) -> str:

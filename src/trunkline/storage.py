@@ -28,6 +28,7 @@ from trunkline.stores.settings import StoreSettings
 from trunkline.tasks import Tasks
 from trunkline.telemetry import StoreRecovered, Telemetry
 
+LARGE_JOURNAL: Final = 128 << 20  # takes a second or more to read
 LOOK_AGAIN_S: Final = 0.05
 MAX_CLAIMS: Final = 100_000  # of a kind, that are taken back at a start
 logger = logging.getLogger("trunkline")
@@ -135,6 +136,8 @@ async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of
 ) -> Storage:
     began = time.monotonic()
     journal = Journal(folder.journal, Disk(), syncs=settings.durability == "disk")
+    if (size := journal.bytes_used()) > LARGE_JOURNAL:
+        logger.info("reading a large journal: the archive was behind folder=%s bytes=%d", folder.path, size)
     store = DurableStore(settings, journal, records, wall_ms=wall_ms, tell=telemetry.tell)
     found = await store.open()
     recorder = Recorder(records, wall_ms, telemetry.tell)

@@ -89,7 +89,8 @@ class Ended(Event, frozen=True, tag="ended"):
 
     `finish_reason` is one of `stop`, `length`, `tool_calls`, `content_filter`, or empty where the platform gave none;
     `finish_reasons` names one for each choice where there are several. `detail` holds the platform's own words about
-    an error, screened and cut. `heard_upto` is what a barging-in caller had heard, in characters of released text.
+    an error, screened and cut. `heard_upto` is what a barging-in caller had heard, in characters of released text, and
+    no more than there are of those.
     """
 
     outcome: Outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,14 +22,15 @@ SIMULATED = ("sim:text=order", "sim:text=german;sim:fault=cut=random", "sim:text
 
 async def run(*, once: bool, llm: str, port: int | None) -> int:
     """Tell the story, then serve until Ctrl-C; with `once`, end after the story. Returns the exit code."""
-    async with _platform(llm) as (base_url, ledger_url):
-        settings = _settings(base_url, 0 if once and port is None else PORT if port is None else port)
+    async with _platform(llm) as (base_url, ledger_url), _folder() as folder:
+        settings = _settings(base_url, folder, 0 if once and port is None else PORT if port is None else port)
         try:
             listener = bind(settings)
         except SettingsError:
             if port is not None:
                 raise
-            listener = bind(_settings(base_url, 0))  # the usual port is taken, any other does for a demonstration
+            # The usual port is taken; any other does for a demonstration.
+            listener = bind(_settings(base_url, folder, 0))
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         server = Server(settings, listener, insecure=True)
         async with asyncio.TaskGroup() as group:
@@ -81,7 +83,15 @@ async def _platform(llm: str) -> AsyncIterator[tuple[str, str | None]]:
             yield f"{simulator.url}/v1", f"{simulator.url}/_sim/ledger?wait=1&timeout=10"
 
 
-def _settings(base_url: str, port: int) -> Settings:
+@contextlib.asynccontextmanager
+async def _folder() -> AsyncIterator[str]:
+    """Make a data folder for as long as the demonstration takes."""
+    with tempfile.TemporaryDirectory(prefix="trunkline-demo-") as folder:
+        yield folder
+
+
+def _settings(base_url: str, folder: str, port: int) -> Settings:
     patient = {"first_token_s": 120, "between_tokens_s": 60, "turn_s": 300}
     upstream = {"preset": "openai", "base_url": base_url, "model": "demo-model", "timeouts": patient}
-    return parse({"server": {"port": port, "drain_s": 1}, "upstreams": {"demo": upstream}})
+    server, store = {"port": port, "drain_s": 1}, {"data_dir": folder}
+    return parse({"server": server, "store": store, "upstreams": {"demo": upstream}})
