@@ -155,8 +155,7 @@ class DurableStore:
             held, new = self._held.get(turn.id), turn.entries[turn.written :]
             if held is None or not new:  # It was forgotten: those who still read it see it, and nothing keeps it.
                 continue
-            runs = [new] if new[0].at_ms == new[-1].at_ms else _by_time(new)
-            for run in runs:
+            for run in [new] if new[0].at_ms == new[-1].at_ms else _by_time(new):
                 batches.append(Batch(held.key, run, type(run[-1].event) is Ended))
                 whose.append(held)
         if batches:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import accumulate, chain, groupby
+from itertools import chain, groupby
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Final
@@ -89,24 +89,28 @@ class Journal:
         Only `last_words` may use the reserve of a segment that can have no successor.
         """
         bodies = [layout.body(batch) for batch in batches]
-        sizes = [HEAD_BYTES + len(body) for body in bodies]
-        size = sum(sizes)
+        size = HEAD_BYTES * len(bodies) + sum(map(len, bodies))
         if self._at + size > self._limit:
             self._make_room(size, last_words=last_words)
         self._write += 1
+        place = (self.number << PLACE_BITS) + self._at
         parts: list[bytes] = []
+        places: list[Place] = []
         for batch, body in zip(batches, bodies, strict=True):
             parts += (layout.head(batch, self._write, body), body)
+            places.append(place)
+            place += HEAD_BYTES + len(body)
         self._write_whole(b"".join(parts))
-        place = (self.number << PLACE_BITS) + self._at
         self._at += size
-        return list(accumulate(sizes[:-1], initial=place))
+        return places
 
     def _write_whole(self, data: bytes) -> None:
         """Write where the records end; what a failed write left there is overwritten to its last byte."""
-        end, left = self._at + len(data), self._left_until
-        self._left_until = max(end, left)
-        self._files.write(self._fd, data + bytes(max(0, left - end)), self._at)
+        end = self._at + len(data)
+        if end < self._left_until:
+            data += bytes(self._left_until - end)
+        self._left_until = max(end, self._left_until)
+        self._files.write(self._fd, data, self._at)
         self._left_until = 0
 
     def _make_room(self, size: int, *, last_words: bool) -> None:
