@@ -82,8 +82,10 @@ def test_only_so_many_questions_are_kept(repeats, monkeypatch):
 def test_what_was_made_before_a_restart_is_found_after_it(clock):
     recorded = []
     before = Repeats(clock, record=recorded.append)
-    before.keep("p", "k1", b"one", "t1")
-    before.keep("p", "k2", b"two", "t2")
+    for key, body, turn in [("k1", b"one", "t1"), ("k2", b"two", "t2")]:
+        made = before.keep("p", key, body, turn)
+        assert made not in recorded, "first its turn has to be in its log"
+        before.record(made)
     after = Repeats(clock, recorded)
     assert after.find("p", "k1", b"one") == "t1"
     assert after.find("q", "k1", b"one") is None

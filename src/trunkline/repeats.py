@@ -58,11 +58,15 @@ class Repeats:
             raise RequestRefused("idempotency_key_reused", detail, status=409)
         return made.turn
 
-    def keep(self, principal: str, key: str, body: bytes, turn: str) -> None:
-        """Remember that this key and body made a turn."""
+    def keep(self, principal: str, key: str, body: bytes, turn: str) -> Claim:
+        """Remember that this key and body made a turn; return what is to be recorded once the turn is in its log."""
         until_ms = self._wall_ms() + IDEMPOTENCY_MS
         made = Claim(IDEMPOTENCY, _name(principal, key), turn, until_ms, hashlib.sha256(body).digest())
         self._remember(self._made, made, MAX_KEYS)
+        return made
+
+    def record(self, made: Claim) -> None:
+        """Let what was made outlive the process; it must not do so if its turn does not."""
         if self._record is not None:
             self._record(made)
 

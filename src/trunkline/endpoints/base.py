@@ -268,7 +268,9 @@ async def start_once(request: Request, principal: str, start: Callable[[], Turn]
         made = None if newest == made else newest
     # No await stands between the last look and this line.
     turn = start()
-    desk.repeats.keep(principal, key, told, turn.id)
+    made_now = desk.repeats.keep(principal, key, told, turn.id)
+    await turn.shown()
+    desk.repeats.record(made_now)
     await desk.turns.recorded()
     return turn, False
 

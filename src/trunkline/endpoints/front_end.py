@@ -93,6 +93,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
             request, caller.principal, lambda: desk.turns.start(asked, caller.principal, "front_end")
         )
         desk.repeats.asked(question, turn.id)
+    await turn.shown()
     desk.access.tickets.bind(caller, turn.id, question.digest())
     if found and turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
