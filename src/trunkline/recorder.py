@@ -52,9 +52,14 @@ class Recorder:
                 await asyncio.sleep(AGAIN_S)
 
     async def flush(self) -> bool:
-        """Write all that waits; False where that failed, and it waits on."""
+        """Write all that waits; False where that failed, and it waits on. Whoever stops waiting changes nothing."""
+        return await asyncio.shield(asyncio.ensure_future(self._flush()))
+
+    async def _flush(self) -> bool:
         async with self._writing:
             self._something.clear()
+            if not self._claims and not self._conversations:
+                return True
             claims, self._claims = self._claims, {}
             conversations, self._conversations = self._conversations, {}
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
@@ -36,6 +37,7 @@ from trunkline.telemetry import Telemetry, internal_error
 from trunkline.turns import Turn, Turns
 
 MAX_OFFSET_DIGITS: Final = 18
+RECORD_LIMIT_S: Final = 2.0
 LIVE_EXTENSION: Final = "trunkline.live"
 """In the scope's extensions: a `Write` of this connection, good once the response has started."""
 
@@ -271,7 +273,9 @@ async def start_once(request: Request, principal: str, start: Callable[[], Turn]
     made_now = desk.repeats.keep(principal, key, told, turn.id)
     await turn.shown()
     desk.repeats.record(made_now)
-    await desk.turns.recorded()
+    with suppress(TimeoutError):  # Until the records take it, it is good in this process.
+        async with asyncio.timeout(RECORD_LIMIT_S):
+            await desk.turns.recorded()
     return turn, False
 
 
