@@ -26,7 +26,7 @@ from trunkline.stores.settings import StoreSettings
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry
 
-LOOK_EVERY_S: Final = 0.1
+LOOK_EVERY_S: Final = 0.5  # each look reads the journal anew
 FORGET_LIMIT_S: Final = 60.0
 _BATCH: Final = 200
 
@@ -49,7 +49,7 @@ class Beside:
         self._settings = settings
         self._folder = Folder(settings.data_dir)
         if not self._folder.journal.is_dir():
-            detail = f"there is no log in {settings.data_dir}: no relay has run with these settings"
+            detail = f"there is no log in {settings.data_dir.absolute()}: no relay has run with these settings"
             raise SettingsError([Fault("store.data_dir", detail)])
         self._journal = Journal(self._folder.journal, Disk())
         self.records = Records.open(settings)
@@ -73,7 +73,7 @@ class Beside:
                 entries = self._entries(left.places)
             if entries:
                 return unbroken(entries)
-        raise TurnNotFound(turn_id)
+        raise TurnNotFound(turn_id, whose=" in this log")
 
     def turns(self, query: Query) -> list[TurnRecord]:
         """Return turns without their texts, the newest first."""
@@ -101,7 +101,7 @@ class Beside:
                 after = new[-1].offset
             if turn.ended:
                 return
-            if not self.is_held:
+            if not self.is_held and not TurnLog.of(turn_id, await asyncio.to_thread(self.find, turn_id)).ended:
                 detail = "The turn is open, and no relay runs that could go on with it: the next one to start ends it."
                 raise Overloaded("no_relay", detail)
             await asyncio.sleep(LOOK_EVERY_S)
@@ -190,7 +190,7 @@ async def compact(settings: StoreSettings) -> tuple[int, int]:
     """
     journal = Journal(Folder(settings.data_dir).journal, Disk())
     before = journal.bytes_used()
-    async with holding(settings) as durable:
+    async with _only_one(settings) as durable:
         before += await asyncio.to_thread(durable.records.size)
         await durable.store.settle()
         now_ms = _wall_ms()
@@ -199,6 +199,16 @@ async def compact(settings: StoreSettings) -> tuple[int, int]:
             pass
         _, after = await asyncio.to_thread(durable.records.compact)
     return before, after + journal.bytes_used()
+
+
+@asynccontextmanager
+async def _only_one(settings: StoreSettings) -> AsyncIterator[Durable]:
+    try:
+        async with holding(settings) as durable:
+            yield durable
+    except FolderInUse:
+        detail = "a relay runs on it, which archives and expires by itself; stop it to give the rest of the room back"
+        raise FolderInUse([Fault("store.data_dir", detail)]) from None
 
 
 @asynccontextmanager

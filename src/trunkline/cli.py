@@ -83,6 +83,7 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
     gc.freeze()
 
     def ready(address: str) -> None:
+        click.echo(f"The log: {settings.store.said()}", err=True)
         click.echo(f"Trunkline {VERSION} serves {', '.join(settings.upstreams)} on {address}", err=True)
 
     _run(server.run(ready))

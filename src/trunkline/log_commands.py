@@ -100,6 +100,8 @@ def list_turns(config: Path | None, *, as_json: bool, **asked: Any) -> None:
     """List turns, the newest first, without their texts."""
     from trunkline.stores.base import Query  # noqa: PLC0415 - the log is slow to import
 
+    if asked["before"] is not None:
+        _turn_id(asked["before"])
     query = Query(asked["principal"], asked["conversation"], asked["state"], asked["before"], asked["limit"])
     with _beside(_settings(config)) as log:
         for record in log.turns(query):
@@ -202,7 +204,7 @@ def _beside(settings: StoreSettings) -> Iterator[Beside]:
 
 def _turn_id(text: str) -> str:
     if not is_turn_id(text):
-        raise TurnNotFound(text)
+        raise TurnNotFound(text, whose=": an id is turn_ and 32 hex digits")
     return text
 
 

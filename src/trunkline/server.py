@@ -101,6 +101,7 @@ class Server:
         self._uvicorn = _Uvicorn(config)
         self._stopping: asyncio.Task[None] | None = None
         self._hurried = False
+        self._starting: asyncio.Task[Any] | None = None
         self.on_stop: Callable[[], object] | None = None
         """Called when the server is told to stop, before it drains."""
 
@@ -109,13 +110,18 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        self._starting = asyncio.current_task()
         try:
             async with self._relay, asyncio.TaskGroup() as group:
+                self._starting = None
                 serving = group.create_task(self._uvicorn.serve(sockets=[self._listener]))
                 while not self._uvicorn.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
                     await asyncio.sleep(0.01)
                 if self._uvicorn.started and on_ready is not None:
                     on_ready(address_of(self._listener))
+        except asyncio.CancelledError:
+            if self._starting is None:
+                raise
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -124,7 +130,9 @@ class Server:
         """Take no new turns, let open ones end within `server.drain_s`, then close. Called again: end them now."""
         if self.on_stop is not None:
             self.on_stop()
-        if not self._uvicorn.started:
+        if self._starting is not None:
+            self._starting.cancel()  # It may be waiting for another relay to leave the folder.
+        elif not self._uvicorn.started:
             self._uvicorn.should_exit = True
         elif self._stopping is None:
             logger.info("draining open_turns=%d limit_s=%g", *self._burden())

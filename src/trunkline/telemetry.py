@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from trunkline.core.errors import TrunklineError
+
 logger = logging.getLogger("trunkline")
 
 FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -131,6 +133,8 @@ def internal_error(where: str, error: BaseException) -> InternalError:
 
 def words_of(error: BaseException) -> str:
     """Say in the system's words what went wrong; an exception's own may hold what was at hand."""
+    if isinstance(error, TrunklineError):
+        return error.detail  # Those are ours: they quote nobody.
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 

@@ -118,8 +118,8 @@ class TurnNotFound(TrunklineError):
     code = "turn_not_found"
     status = 404
 
-    def __init__(self, turn_id: str) -> None:
-        super().__init__(f"There is no turn {turn_id[:64]!r} of yours.")
+    def __init__(self, turn_id: str, whose: str = " of yours") -> None:
+        super().__init__(f"There is no turn {turn_id[:64]!r}{whose}.")
 
 
 class TurnForgotten(TrunklineError):

@@ -255,6 +255,12 @@ class DurableStore:
         """Find a turn in memory, in the journal, or in the archive."""
         if turn_id in self._forgetting:
             raise TurnForgotten(turn_id, self._forgetting[turn_id])
+        turn = await self._find(turn_id)
+        if turn is not None and turn.ended and turn.entries[-1].at_ms < self._wall_ms() - self._retention_ms:
+            raise TurnForgotten(turn_id, turn.started.principal)
+        return turn
+
+    async def _find(self, turn_id: str) -> TurnLog | None:
         held = self._held.get(turn_id)
         if held is not None and held.log is not None:
             return held.log
@@ -295,7 +301,9 @@ class DurableStore:
         if query.state != "open":
             found |= {record.started.turn: record for record in await self._read(self._archive.list, query)}
             found |= self._listed(query)
-        newest = sorted(found.keys() - self._forgetting.keys(), reverse=True)
+        oldest_ms = self._wall_ms() - self._retention_ms
+        kept = {turn_id for turn_id, record in found.items() if (record.ended_ms or oldest_ms) >= oldest_ms}
+        newest = sorted(kept - self._forgetting.keys(), reverse=True)
         return [found[turn_id] for turn_id in newest[: query.limit]]
 
     def _listed(self, query: Query) -> dict[str, TurnRecord]:

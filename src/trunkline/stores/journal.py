@@ -23,6 +23,8 @@ from trunkline.stores.segment import HEAD_BYTES, HEADER_BYTES, Batch, Damage, Sc
 SEGMENT_BYTES: Final = 32 << 20
 RESERVE_SHARE: Final = 16
 """One part in so many of a segment is kept for the ends of turns, for when there is no room for another segment."""
+SHRINK: Final = 8  # by so much a segment is smaller where there is no room for a whole one
+LEAST_SEGMENT_BYTES: Final = 64 << 10
 PATIENCE_S: Final = 1.0  # with another thread that lays out a segment
 SEARCHED_AT_ONCE: Final = 1 << 20
 
@@ -59,8 +61,19 @@ class Journal:
         """Go on in a new segment. Raises `OSError`, having changed nothing."""
         with self._alone():
             spare, self._spare = self._spare, None
-            number, fd = spare or self._lay_out(self._segment_bytes)
-            self._take(number, fd, self._segment_bytes)
+            if spare is not None:
+                self._take(*spare, self._segment_bytes)
+            else:
+                self._begin_smaller(self._segment_bytes)
+
+    def _begin_smaller(self, size: int) -> None:
+        """Go on in a segment as large as the disk has room for, from `size` down: turns must be able to end."""
+        try:
+            self._take(*self._lay_out(size), size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or size // SHRINK < LEAST_SEGMENT_BYTES:
+                raise
+            self._begin_smaller(size // SHRINK)
 
     def prepare(self) -> None:
         """Lay out the next segment once this one fills up. Raises `OSError` where there is no room."""
@@ -92,6 +105,8 @@ class Journal:
         size = HEAD_BYTES * len(bodies) + sum(map(len, bodies))
         if self._at + size > self._limit:
             self._make_room(size, last_words=last_words)
+            if self._at + size > (self._size if last_words else self._limit):
+                raise OSError(errno.ENOSPC, "no room for a segment that is large enough")
         self._write += 1
         place = (self.number << PLACE_BITS) + self._at
         parts: list[bytes] = []

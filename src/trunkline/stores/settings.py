@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from trunkline.secrets import Secret
 
@@ -44,8 +44,8 @@ class StoreSettings(BaseModel):
     )
     database: Secret | None = Field(
         default=None,
-        description="Where ended turns are archived: `postgresql://user:password@host/name`, best as `env:NAME`. "
-        "Without it, an SQLite file in `data_dir`.",
+        description="Where ended turns are archived: `postgresql://user:password@host/name`, best as `env:NAME`, for "
+        "this relay alone. Without it, an SQLite file in `data_dir`.",
     )
     retention: Span = Field(
         default=86_400, gt=0, le=10**10, description="For so long an ended turn can be read: `24h`, `7d`."
@@ -56,6 +56,13 @@ class StoreSettings(BaseModel):
     max_turns: int = Field(
         default=10_000, ge=1, description="How many ended turns `memory` keeps; the oldest go first."
     )
+
+    @field_validator("database")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("expected an address that begins with postgresql://")
+        return value
 
     def said(self) -> str:
         """Say in words where turns rest."""
