@@ -1,36 +1,34 @@
-"""What the WebSocket platforms share: links, pings, the idle cut, and every fault of an answer, on all three wires."""
+"""What the WebSocket platforms share: how links open, how they are kept alive, how they end, and what breaks them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable
 
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
-from simulators.wires import WIRES, Seen, Wire, client, link, see, subscription, token
+from simulators.wires import (
+    WIRES,
+    Wire,
+    asked,
+    client,
+    entry_of,
+    kinds,
+    link,
+    see,
+    subscription,
+    to_the_end,
+    token,
+    whole,
+)
 from trunkline.simulators import Simulator
-from trunkline.simulators.fault_words import FAULTS, SOCKET_FAULTS
-from trunkline.simulators.ledger import Record
 from trunkline.simulators.texts import TEXTS
 
 ORDER = TEXTS["order"]
-# A value for each word that takes one and for which 3 is none.
-VALUES = {
-    "status": "503", "redirect": "http://127.0.0.1:9/", "finish": "length", "cut": "7", "limit-headers": "3/10",
-    "close-frame": "1001/3", "replay": "continues", "missing-key": "any", "handshake": "other", "huge-line": "1",
-    "drip": "0",
-}  # fmt: skip
-STALLS = {"stall", "stall-after"}
-INSTEAD = {
-    "refuse", "status", "retry-after", "retry-after-date", "redirect", "html", "garbage", "unauthorized-once",
-}  # fmt: skip
-OPENINGS = {"handshake", "speaks-first"}  # of one wire each, which has tests for them
 
 
 @pytest.fixture(params=list(WIRES))
@@ -42,42 +40,6 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 async def sim() -> AsyncIterator[Simulator]:
     async with Simulator(seed=5) as simulator:
         yield simulator
-
-
-@asynccontextmanager
-async def asked(sim: Simulator, wire: Wire, **options: Any) -> AsyncIterator[ClientConnection]:
-    async with link(sim, wire.path, **options) as socket:
-        await wire.ask(socket)
-        yield socket
-
-
-async def whole(sim: Simulator, wire: Wire, *faults: str) -> Seen:
-    """Ask, read up to the end mark, and leave."""
-    sim.set_faults(faults)
-    async with asked(sim, wire) as socket:
-        return await see(socket, wire.is_end)
-
-
-async def to_the_end(sim: Simulator, wire: Wire, *faults: str) -> tuple[Seen, Record]:
-    """Ask, read until the platform closes, and give the ledger's entry too."""
-    sim.set_faults(faults)
-    async with asked(sim, wire) as socket:
-        seen = await see(socket)
-    return seen, await entry_of(sim, wire)
-
-
-async def entry_of(sim: Simulator, wire: Wire) -> Record:
-    """The entry of the last connection, once all have ended."""
-    records = await sim.ended(len(sim.ledger))
-    return [record for record in records if record["path"] == wire.path][-1]
-
-
-def kinds(entry: Record, sender: str) -> list[tuple[str, Any]]:
-    return [(frame["kind"], frame["data"]) for frame in entry["frames"] if frame["sender"] == sender]
-
-
-def example(word: str) -> str:
-    return word if (FAULTS | SOCKET_FAULTS)[word].value is None else f"{word}={VALUES.get(word, '3')}"
 
 
 # --- without faults
@@ -283,14 +245,34 @@ async def test_a_client_that_never_speaks_is_cut_too() -> None:
 
 async def test_pings_keep_a_link_alive(wire: Wire) -> None:
     loop = asyncio.get_running_loop()
-    async with Simulator(idle_s=0.3) as sim:
+    async with Simulator(idle_s=0.4) as sim:
         sim.set_faults(["stall-after=2"])
         async with asked(sim, wire) as socket:
             begin = loop.time()
-            while loop.time() < begin + 0.6:
+            while loop.time() < begin + 0.8:
                 await (await socket.ping())
             assert (await see(socket)).code == 1001
         assert (await entry_of(sim, wire))["ended"] == "idle"
+
+
+async def test_pings_that_are_not_answered_keep_a_link_alive_too(wire: Wire) -> None:
+    loop = asyncio.get_running_loop()
+    async with Simulator(idle_s=0.4) as sim:
+        sim.line_up(["stall-after=2", "no-pong"], ["stall-after=2"])
+        async with asked(sim, wire) as socket, asked(sim, wire) as pacing:
+            begin = loop.time()
+            while loop.time() < begin + 0.8:
+                await socket.ping()
+                await (await pacing.ping())
+            assert socket.state is State.OPEN
+            assert (await see(socket)).code == 1001
+
+
+async def test_an_answer_that_comes_slowly_is_not_cut(wire: Wire) -> None:
+    text = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    async with Simulator(idle_s=0.5, interval_ms=60, texts={"slow": text}) as sim:
+        sim.default_text = "slow"
+        assert wire.text((await whole(sim, wire)).messages) == text
 
 
 async def test_a_client_that_stays_after_the_end_is_cut_and_has_all(wire: Wire) -> None:
@@ -332,151 +314,39 @@ async def test_a_first_message_in_fragments_is_put_together(sim: Simulator) -> N
         assert wire.text((await see(socket, wire.is_end)).messages) == ORDER
 
 
-# --- every fault
-
-
-@pytest.mark.parametrize("word", sorted({*FAULTS, *SOCKET_FAULTS} - STALLS - INSTEAD - OPENINGS))
-async def test_every_word_plays_and_the_ledger_knows_how_far_it_got(sim: Simulator, wire: Wire, word: str) -> None:
-    seen = await whole(sim, wire, example(word))
-    entry = await entry_of(sim, wire)
-    assert entry["faults"] == [example(word)]
-    assert entry["ended"] in {"completed", f"fault:{word}"}
-    assert entry["meant"] == ORDER
-    if word not in {"duplicates", "reorder", "gap", "byte-tokens", "dangling-surrogate"}:
-        assert wire.text(seen.messages) == entry["text"] == ORDER[: entry["reached"]]
-    if entry["ended"] == "completed" and word not in {"gap", "reorder"}:
-        assert entry["reached"] == len(ORDER)
-
-
-@pytest.mark.parametrize("word", sorted(INSTEAD))
-async def test_every_word_that_stands_in_place_of_an_answer_plays(sim: Simulator, wire: Wire, word: str) -> None:
-    bearer = await token(sim)
-    sim.set_faults([example(word)])
-    with pytest.raises((InvalidHandshake, EOFError)):
-        async with link(sim, wire.path, bearer):
-            pass
-    assert (await entry_of(sim, wire))["ended"] == f"fault:{word}"
-
-
-@pytest.mark.parametrize("code", [1000, 1001, 1011, 4429])
-async def test_a_close_frame_in_mid_answer(sim: Simulator, wire: Wire, code: int) -> None:
-    seen, entry = await to_the_end(sim, wire, f"close-frame={code}/4")
-    assert (seen.code, entry["ended"], entry["pieces"]) == (code, "fault:close-frame", 4)
-    assert wire.text(seen.messages) == ORDER[: entry["reached"]] == entry["text"]
-    assert 0 < entry["reached"] < len(ORDER)
-    assert kinds(entry, "platform")[-1] == ("close", code)
-    assert kinds(entry, "client")[-1] == ("close", code)
-
-
-@pytest.mark.parametrize("word", ["reset-after", "close-after", "half-event-after"])
-async def test_a_link_that_is_lost_in_mid_answer(sim: Simulator, wire: Wire, word: str) -> None:
-    seen, entry = await to_the_end(sim, wire, f"{word}=4")
-    assert (seen.code, entry["ended"], entry["pieces"]) == (1006, f"fault:{word}", 4)
-    assert wire.text(seen.messages) == ORDER[: entry["reached"]]
-
-
-async def test_a_fault_before_the_first_piece(sim: Simulator, wire: Wire) -> None:
-    seen, entry = await to_the_end(sim, wire, "reset-after=0")
-    assert (seen.messages, entry["ended"], entry["text"]) == ([], "fault:reset-after", "")
-
-
-async def test_no_end_is_a_clean_close_without_an_end_mark(sim: Simulator, wire: Wire) -> None:
-    seen, entry = await to_the_end(sim, wire, "no-end")
-    assert (seen.code, entry["ended"]) == (1000, "fault:no-end")
-    assert wire.text(seen.messages) == ORDER
-    assert not any(map(wire.is_end, seen.messages))
-
-
-async def test_the_platform_closes_first_where_it_is_told_to(sim: Simulator, wire: Wire) -> None:
-    seen, entry = await to_the_end(sim, wire, "closes")
-    assert (seen.code, entry["ended"]) == (1000, "completed")
-    assert wire.is_end(seen.messages[-1])
-
-
-async def test_an_end_mark_twice_and_text_after_it(sim: Simulator, wire: Wire) -> None:
-    seen, entry = await to_the_end(sim, wire, "double-done", "after-finish", "closes")
-    assert [wire.is_end(message) for message in seen.messages[-3:]] == [True, True, False]
-    assert wire.text(seen.messages) == ORDER + " And one more thing."
-    assert entry["text"] == ORDER
-
-
-async def test_the_end_mark_may_carry_the_last_piece(sim: Simulator, wire: Wire) -> None:
-    seen = await whole(sim, wire, "finish-with-text")
-    assert wire.text(seen.messages) == ORDER
-    assert wire.text(seen.messages[-1:])
-
-
-@pytest.mark.parametrize("word", ["bad-json-after", "not-an-object-after", "keyless-after"])
-async def test_a_message_that_is_none_and_the_stream_goes_on(sim: Simulator, wire: Wire, word: str) -> None:
-    seen = await whole(sim, wire, f"{word}=2")
-    odd = [message for message in seen.messages if not isinstance(message, dict) or message == {"status": "alive"}]
-    assert len(odd) == 1
-    assert wire.text([message for message in seen.messages if message not in odd]) == ORDER
-
-
-async def test_an_error_has_words_that_nobody_should_see(sim: Simulator, wire: Wire) -> None:
-    seen, entry = await to_the_end(sim, wire, "error-after=3")
-    assert "jane.doe@example.com" in json.dumps(seen.messages[-1])
-    assert entry["ended"] == "fault:error-after"
-    assert wire.text(seen.messages) == ORDER[: entry["reached"]]
-
-
-@pytest.mark.parametrize("words", [["cut=bytes"], ["cut=random"], ["cut=whole"], ["cut=33", "drip=0"], ["fragments=5"],
-                                   ["fragments=3", "pings", "cut=random"], ["ascii"]])  # fmt: skip
-async def test_however_it_is_written_it_says_the_same(sim: Simulator, wire: Wire, words: list[str]) -> None:
-    sim.default_text = "unicode"
-    assert wire.text((await whole(sim, wire, *words)).messages) == TEXTS["unicode"]
-    entry = await entry_of(sim, wire)
-    assert (entry["ended"], entry["text"]) == ("completed", TEXTS["unicode"])
-
-
-async def test_a_huge_message_comes_ahead_of_the_text(sim: Simulator, wire: Wire) -> None:
-    seen = await whole(sim, wire, "huge-line=1")
-    assert seen.messages[0] == {"padding": "x" * (1 << 20)}
-
-
-async def test_deltas_may_be_empty_and_null(sim: Simulator, wire: Wire) -> None:
-    seen = await whole(sim, wire, "empty-deltas", "null-deltas")
-    assert wire.text(seen.messages) == ORDER
-    assert "" in [token for message in seen.messages for token in wire.tokens(message)]
-    assert any(message.get(key, "") is None for message in seen.messages for key in ("delta", "token", "tokens"))
-
-
-async def test_noise_is_not_of_the_answer(sim: Simulator, wire: Wire) -> None:
-    quiet = await whole(sim, wire)
-    noisy = await whole(sim, wire, "metadata")
-    assert len(noisy.messages) > len(quiet.messages)
-    assert wire.text(noisy.messages) == ORDER
-
-
-async def test_characters_are_cut_between_their_surrogates(sim: Simulator, wire: Wire) -> None:
-    sim.default_text = "unicode"
-    seen = await whole(sim, wire, "lone-surrogates")
-    tokens = [token or "" for message in seen.messages for token in wire.tokens(message)]
-    assert any("\ud800" <= token[-1:] <= "\udbff" for token in tokens)
-    assert any("\udc00" <= token[:1] <= "\udfff" for token in tokens)
-    assert wire.text(seen.messages) == TEXTS["unicode"] == (await entry_of(sim, wire))["text"]
-
-
-async def test_a_link_lost_inside_a_character_has_not_reached_it(sim: Simulator, wire: Wire) -> None:
-    sim.default_text = "unicode"
-    for after in range(1, 20):
-        seen, entry = await to_the_end(sim, wire, "lone-surrogates", f"close-after={after}")
-        whole_characters = wire.text(seen.messages).encode(errors="ignore").decode()
-        assert whole_characters == entry["text"] == TEXTS["unicode"][: entry["reached"]]
-
-
-async def test_half_a_character_that_is_never_completed(sim: Simulator, wire: Wire) -> None:
-    seen = await whole(sim, wire, "dangling-surrogate")
-    assert wire.text(seen.messages) == ORDER + "\ud83d"
+async def test_a_message_may_come_together_with_the_handshake(sim: Simulator) -> None:
+    wire = WIRES["genesys-conversations"]
+    head = [f"GET {wire.path} HTTP/1.1", "host: s", "upgrade: websocket", "connection: upgrade"]
+    head += ["sec-websocket-version: 13", "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", "accept: application/json"]
+    head += [f"authorization: Bearer {await token(sim)}", "", ""]
+    host, port = sim.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    frame = Frame(Opcode.TEXT, json.dumps(subscription()).encode()).serialize(mask=True)
+    writer.write("\r\n".join(head).encode() + frame)
+    received = await reader.readuntil(b'"finish_reason":"stop"')
+    assert received.startswith(b"HTTP/1.1 101 ")
+    writer.close()
     assert (await entry_of(sim, wire))["text"] == ORDER
 
 
-async def test_tokens_may_be_the_bytes_of_the_model(sim: Simulator, wire: Wire) -> None:
-    sim.default_text = "unicode"
-    seen = await whole(sim, wire, "byte-tokens")
-    assert wire.text(seen.messages).encode("latin-1").decode() == TEXTS["unicode"]
-    assert (await entry_of(sim, wire))["text"] == TEXTS["unicode"]
+async def test_a_ping_of_the_platform_comes_between_the_fragments_of_a_message(sim: Simulator) -> None:
+    wire = WIRES["genesys-conversations"]
+    sim.set_faults(["pings", "fragments=40"])
+    pieces: list[tuple[Opcode, bool]] = []
+    async with asked(sim, wire) as socket:
+        socket.protocol.recv_frame = _noting(socket.protocol.recv_frame, pieces)  # type: ignore[method-assign]
+        await see(socket, wire.is_end)
+    text = pieces.index((Opcode.TEXT, False))
+    assert pieces[text + 1] == (Opcode.PING, True)
+    assert pieces[text + 2][0] is Opcode.CONT
+
+
+def _noting(take: Callable[[Frame], None], pieces: list[tuple[Opcode, bool]]) -> Callable[[Frame], None]:
+    def noting(frame: Frame) -> None:
+        pieces.append((frame.opcode, frame.fin))
+        take(frame)
+
+    return noting
 
 
 # --- the queue

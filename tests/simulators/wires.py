@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from trunkline.simulators import Simulator
+from trunkline.simulators.ledger import Record
 
 CONVERSATIONS = "/api/v2/conversations/websocket"
 GATEWAY = "/api/v2/ai/llm/gateway/completions/stream"
@@ -189,3 +190,35 @@ WIRES = {
         lambda message: isinstance(message, dict) and message.get("done") is True,
     ),
 }
+
+
+@asynccontextmanager
+async def asked(sim: Simulator, wire: Wire, **options: Any) -> AsyncIterator[ClientConnection]:
+    async with link(sim, wire.path, **options) as socket:
+        await wire.ask(socket)
+        yield socket
+
+
+async def whole(sim: Simulator, wire: Wire, *faults: str) -> Seen:
+    """Ask, read up to the end mark, and leave."""
+    sim.set_faults(faults)
+    async with asked(sim, wire) as socket:
+        return await see(socket, wire.is_end)
+
+
+async def to_the_end(sim: Simulator, wire: Wire, *faults: str) -> tuple[Seen, Record]:
+    """Ask, read until the platform closes, and give the ledger's entry too."""
+    sim.set_faults(faults)
+    async with asked(sim, wire) as socket:
+        seen = await see(socket)
+    return seen, await entry_of(sim, wire)
+
+
+async def entry_of(sim: Simulator, wire: Wire) -> Record:
+    """The entry of the last connection, once all have ended."""
+    records = await sim.ended(len(sim.ledger))
+    return [record for record in records if record["path"] == wire.path][-1]
+
+
+def kinds(entry: Record, sender: str) -> list[tuple[str, Any]]:
+    return [(frame["kind"], frame["data"]) for frame in entry["frames"] if frame["sender"] == sender]

@@ -164,7 +164,7 @@ SOCKET_FAULTS: dict[str, Fault] = {
         "CODE/N: after N pieces a close frame with CODE; codes without a frame are reset-after's", _close_frame
     ),
     "no-pong": Fault("pings are not answered"),
-    "pings": Fault("the platform pings after every piece"),
+    "pings": Fault("the platform pings with every message, between its fragments where it has some"),
     "fragments": Fault("every message in frames of N bytes", _size),
     "revoked": Fault(
         "the token is revoked as soon as the WebSocket is open, so that the next connection needs another"
@@ -174,7 +174,9 @@ SOCKET_FAULTS: dict[str, Fault] = {
     "duplicates": Fault("some pieces come twice"),
     "reorder": Fault("pieces and end mark come in another order, each within a window of N", _size),
     "gap": Fault("the piece with the sequence number N is never sent", _count),
-    "no-sequence": Fault("sequence numbers are missing; nothing is doubled, reordered or left out then"),
+    "no-sequence": Fault(
+        "a turn without sequence numbers, on later connections too; nothing is doubled, reordered or left out then"
+    ),
     "replay": Fault(
         "how later connections of a turn go on, from this one on: from_start, continues, none (nothing is said) or"
         " other (from the start, but another text)",

@@ -57,6 +57,7 @@ class _Turn:
 
     subscription: _Subscription
     answer: Answer
+    sequenced: bool
     replay: str = "from_start"
     attempts: int = 0
 
@@ -162,7 +163,7 @@ class GenesysConversations:
             turn.answer = _compose(exchange, subscription, "That was not quite right. ")
         if how == "continues":
             start = turn.answer.reached
-        wire = _Wire(turn.answer, subscription, exchange)
+        wire = _Wire(turn, exchange)
         await speak(exchange, web_socket, turn.answer, wire, exchange.settings.interval_ms, start)
 
     def _turn(self, exchange: Exchange, token: Token, subscription: _Subscription) -> _Turn:
@@ -170,7 +171,9 @@ class GenesysConversations:
         key = (token.client_id, context.conversation_id, context.turn_id)
         turn = self._turns.get(key)
         if turn is None:
-            turn = self._turns[key] = _Turn(subscription, _compose(exchange, subscription))
+            turn = self._turns[key] = _Turn(
+                subscription, _compose(exchange, subscription), sequenced=not exchange.faults.has("no-sequence")
+            )
             if len(self._turns) > _MAX_TURNS:
                 del self._turns[next(iter(self._turns))]
         return turn
@@ -181,14 +184,14 @@ class _Wire:
 
     after_error = FAILED
 
-    def __init__(self, answer: Answer, subscription: _Subscription, exchange: Exchange) -> None:
-        self._answer = answer
-        self._model = subscription.model_id
-        self._conversation = subscription.conversation_context.conversation_id
+    def __init__(self, turn: _Turn, exchange: Exchange) -> None:
+        self.sequenced = turn.sequenced
+        self._answer = turn.answer
+        self._model = turn.subscription.model_id
+        self._conversation = turn.subscription.conversation_context.conversation_id
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self.sequenced = not exchange.faults.has("no-sequence")
 
     def piece(self, place: int) -> JsonObject:
         """Give the event with the piece at `place`."""

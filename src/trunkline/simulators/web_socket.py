@@ -132,11 +132,12 @@ class WebSocket:
         size = self._exchange.faults.number("fragments") or len(data) or 1
         parts = [data[begin : begin + size] for begin in range(0, len(data), size)] or [b""]
         self._protocol.send_text(parts[0], fin=len(parts) == 1)
-        for place, part in enumerate(parts[1:], 2):
-            self._protocol.send_continuation(part, fin=place == len(parts))
         if self._exchange.faults.has("pings"):
+            # Between the fragments of a message too, where RFC 6455 section 5.4 allows it.
             self._protocol.send_ping(b"still there?")
             self._entry.frame("platform", "ping")
+        for place, part in enumerate(parts[1:], 2):
+            self._protocol.send_continuation(part, fin=place == len(parts))
         await self._pass_on(sent)
         await self._look()
 
