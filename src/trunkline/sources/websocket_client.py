@@ -21,7 +21,14 @@ PONG_WITHIN_S: Final = 10.0
 class WebSocketClient:
     """One WebSocket: text and binary messages come in whole, fragments put together."""
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext] = client_context) -> None:
+    def __init__(
+        self,
+        ping_every_s: float = PING_EVERY_S,
+        pong_within_s: float = PONG_WITHIN_S,
+        tls: Callable[[], ssl.SSLContext] = client_context,
+    ) -> None:
+        self._ping_every_s = ping_every_s
+        self._pong_within_s = pong_within_s
         self._tls = tls
         self._listener: _Listener | None = None
         self._given_up = False
@@ -38,8 +45,9 @@ class WebSocketClient:
                     ssl_context=self._tls() if url.startswith("wss:") else None,
                     websocket_handshake_timeout=request.connect_timeout_s,
                     enable_auto_ping=True,
-                    auto_ping_idle_timeout=PING_EVERY_S,
-                    auto_ping_reply_timeout=PONG_WITHIN_S,
+                    auto_ping_idle_timeout=self._ping_every_s,
+                    auto_ping_reply_timeout=self._pong_within_s,
+                    auto_ping_strategy=picows.WSAutoPingStrategy.PING_PERIODICALLY,
                     max_frame_size=MAX_MESSAGE_BYTES,
                     max_redirects=0,
                     extra_headers=dict(request.headers),
