@@ -194,3 +194,359 @@ async def test_each_bad_day_has_its_reason_and_nothing_is_made_up(
     record = (await streams(simulator, preset))[-1]
     assert (ended.outcome, ended.reason) == ("failed", reason), ended.detail
     assert record["text"].startswith(text)
+
+
+# Conversations: links that are taken up again
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["duplicates"], ["reorder=8"], ["reorder=8", "duplicates"], ["bad-json-after=3"], ["not-an-object-after=3"],
+        ["keyless-after=3"], ["reset-after=4"], ["close-after=4"], ["half-event-after=4"], ["no-end"],
+        ["close-frame=1000/4"], ["close-frame=1011/4"], ["reset-after=0"], ["reset-after=9", "reorder=6", "duplicates"],
+        ["reset-after=6", "replay=continues"], ["reset-after=6", "no-sequence"], ["no-end", "no-sequence"],
+        ["reset-after=4", "revoked"], ["no-sequence", "lone-surrogates", "reset-after=7"],
+    ],
+    ids=";".join,
+)  # fmt: skip
+async def test_a_conversation_comes_exactly_once_and_in_order(simulator: Simulator, faults: list[str]):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.set_faults(faults, at="platform")
+        text, notices, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert text == records[-1]["meant"]
+    assert (ended.outcome, ended.reason) == ("completed", "stop")
+    reconnects = [notice for notice in notices if notice.kind == "reconnected"]
+    subscribed = [record for record in records if record["turn"]]
+    assert len(reconnects) == len(subscribed) - 1
+    assert len({record["turn"] for record in subscribed}) == 1
+
+
+async def test_a_link_that_breaks_again_and_again_is_taken_up_each_time_with_the_same_turn(simulator: Simulator):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.set_faults(["reset-after=9"], connections=5, at="platform")
+        text, notices, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason) == (records[-1]["meant"], "stop")
+    assert [record["attempt"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert sum(notice.kind == "reconnected" for notice in notices) == 5
+
+
+async def test_a_token_that_was_revoked_meanwhile_is_renewed_before_the_turn_goes_on(simulator: Simulator):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.set_faults(["revoked", "reset-after=9"], connections=3, at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason) == (records[-1]["meant"], "stop")
+    # Of each two further links the first is refused with the old token.
+    assert [record["status"] for record in records[:3]] == [101, 401, 101]
+    assert len([record for record in simulator.ledger if "token" in record["path"]]) > 1
+
+
+@pytest.mark.parametrize("refusal", [["status=503"], ["status=429", "retry-after=0"], ["refuse"], ["status=500"]])
+async def test_a_platform_that_is_away_for_a_while_is_waited_for(simulator: Simulator, refusal: list[str]):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.line_up(["reset-after=9"], refusal, refusal, at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason) == (records[-1]["meant"], "stop")
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        (["gap=3"], "sequence_gap"),
+        (["reset-after=6", "no-sequence", "replay=other"], "replay_mismatch"),
+        (["reset-after=6", "replay=other"], "replay_mismatch"),
+        (["stall-after=4"], "between_tokens_timeout"),
+        (["reset-after=4", "replay=none"], "between_tokens_timeout"),
+        (["error-after=4"], "upstream_error"),
+        (["close-frame=4403/4"], "upstream_forbidden"),
+        (["huge-line=2"], "upstream_protocol"),
+        (["status=403"], "upstream_forbidden"),
+        (["status=503"], "upstream_unavailable"),
+        (["stall"], "handshake_timeout"),
+        (["refuse"], "upstream_unavailable"),
+    ],
+    ids=lambda value: ";".join(value) if isinstance(value, list) else value,
+)
+async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, faults: list[str], reason: str):
+    timeouts = {**HASTE, "first_token_s": 3, "connect_s": 0.4}
+    async with relay_of(simulator, CONVERSATIONS, timeouts=timeouts, gap_s=0.1) as relay:
+        simulator.set_faults(faults, at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (ended.outcome, ended.reason) == ("failed", reason), ended.detail
+    assert records[0]["meant"].startswith(text)
+
+
+@pytest.mark.parametrize(("replay", "reason"), [("continues", "stop"), ("none", "upstream_interrupted")])
+async def test_without_numbers_the_preset_says_how_the_platform_goes_on(
+    simulator: Simulator, replay: str, reason: str
+):
+    async with relay_of(simulator, CONVERSATIONS, replay=replay) as relay:
+        simulator.set_faults(["close-after=6", "no-sequence", f"replay={replay}"], at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert ended.reason == reason
+    assert text == (records[-1]["meant"] if replay == "continues" else records[-1]["text"])
+
+
+async def test_reconnecting_ends_at_the_turns_own_deadline(simulator: Simulator):
+    async with relay_of(simulator, CONVERSATIONS, timeouts={**HASTE, "turn_s": 0.8}) as relay:
+        simulator.line_up(["reset-after=4"], *[["status=503", "retry-after=30"]] * 9, at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    assert (ended.reason, text != "") == ("turn_timeout", True)
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason", "words"),
+    [
+        (["quota-slots=0"], "quota_exceeded", "0 free slots of 10"),
+        (["quota-model-status=RETIRED"], "quota_exceeded", "'RETIRED', not AVAILABLE"),
+        (["status=401"], "upstream_auth", "quota"),
+        (["status=403"], "upstream_forbidden", "AI Administrator or Custom AI Developer"),
+        (["status=404"], "upstream_error", "not published"),
+        (["status=429", "retry-after=0"], "rate_limited", "429"),
+        (["status=500"], "upstream_error", "500"),
+        (["status=503"], "upstream_unavailable", "503"),
+        (["html"], "upstream_protocol", "available_slots"),
+    ],
+    ids=lambda value: ";".join(value) if isinstance(value, list) else value,
+)
+async def test_each_answer_about_the_quota_has_its_own_words(
+    simulator: Simulator, faults: list[str], reason: str, words: str
+):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.set_faults(faults, connections=2, at="quota")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    assert (text, ended.reason) == ("", reason)
+    assert words in ended.detail
+    assert await streams(simulator, CONVERSATIONS) == []
+
+
+async def test_the_quota_can_be_asked_for_many_turns_at_once(simulator: Simulator):
+    async with relay_of(simulator, CONVERSATIONS, quota_fresh_s=30) as relay:
+        ends = await asyncio.gather(*(ask(relay, CONVERSATIONS) for _ in range(5)))
+    assert {ended.outcome for _, _, ended in ends} == {"completed"}
+    assert len([record for record in simulator.ledger if "quotas" in record["path"]]) == 1
+
+
+async def test_pings_keep_a_link_alive_on_which_nothing_is_said():
+    async with Simulator(idle_s=0.3) as simulator:
+        timeouts = {**PATIENCE, "ping_every_s": 0.1}
+        async with relay_of(simulator, CONVERSATIONS, timeouts=timeouts) as relay:
+            simulator.set_faults(["slow-first=700"], at="platform")
+            text, _, ended = await ask(relay, CONVERSATIONS)
+        (record,) = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason) == (record["meant"], "stop")
+    assert any((frame["sender"], frame["kind"]) == ("client", "ping") for frame in record["frames"])
+
+
+async def test_a_link_without_pongs_is_dead_and_taken_up_again(simulator: Simulator):
+    timeouts = {**PATIENCE, "ping_every_s": 0.05, "pong_within_s": 0.05}
+    async with relay_of(simulator, CONVERSATIONS, timeouts=timeouts) as relay:
+        simulator.set_faults(["no-pong", "stall-after=5"], at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason, len(records)) == (records[-1]["meant"], "stop", 2)
+
+
+# The gateway's handshake
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "words"),
+    [
+        ("handshake=rejected", "handshake_rejected", "The stream cannot be started"),
+        ("handshake=garbage", "handshake_rejected", "got 'stream_ready'"),
+        ("handshake=other", "handshake_rejected", "got 'queued'"),
+    ],
+)
+async def test_a_handshake_that_is_not_met_ends_the_turn_with_the_platforms_words(
+    simulator: Simulator, fault: str, reason: str, words: str
+):
+    async with relay_of(simulator, GATEWAY) as relay:
+        simulator.set_faults([fault], connections=2, at="platform")
+        _, _, ended = await ask(relay, GATEWAY)
+    assert ended.reason == reason
+    assert words in ended.detail
+    await streams(simulator, GATEWAY)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_a_429_at_the_handshake_is_tried_three_times(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset, attempts=3) as relay:
+        simulator.set_faults(["status=429", "retry-after=0"], connections=2, at="platform")
+        text, notices, ended = await ask(relay, preset, temperature=0.3)
+        first = await streams(simulator, preset)
+        simulator.set_faults(["status=429", "retry-after=0"], connections=9, at="platform")
+        _, _, refused = await ask(relay, preset)
+    assert (text, ended.reason) == (first[-1]["meant"], "stop")
+    assert sum(notice.kind == "not_sent" for notice in notices) <= 1
+    assert refused.reason == "rate_limited"
+    assert [record["status"] for record in await streams(simulator, preset)] == [429, 429, 101, 429, 429, 429]
+
+
+async def test_the_gateways_token_can_be_a_subprotocol(simulator: Simulator):
+    async with relay_of(simulator, GATEWAY, token_in="subprotocol") as relay:
+        _, _, ended = await ask(relay, GATEWAY)
+    (record,) = await streams(simulator, GATEWAY)
+    assert ended.outcome == "completed"
+    assert "authorization" not in record["headers"]
+    assert record["headers"]["x-genesys-client-id"] == "me"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("bad-json-after=3", "upstream_protocol"), ("not-an-object-after=3", "upstream_protocol"),
+     ("keyless-after=3", "upstream_protocol")],
+)  # fmt: skip
+async def test_a_frame_of_another_wire_ends_the_gateways_turn(simulator: Simulator, fault: str, reason: str):
+    async with relay_of(simulator, GATEWAY) as relay:
+        simulator.set_faults([fault], at="platform")
+        _, _, ended = await ask(relay, GATEWAY)
+    assert ended.reason == reason
+
+
+# Cognigy's configuration and bytes
+
+
+async def test_a_dialog_is_configured_once_for_all_turns_with_the_same_settings(simulator: Simulator):
+    async with relay_of(simulator, COGNIGY) as relay:
+        await asyncio.gather(*(ask(relay, COGNIGY) for _ in range(5)))
+        await ask(relay, COGNIGY, temperature=0.1)
+        await ask(relay, COGNIGY)
+        await ask(relay, COGNIGY, dialog_id="d-2")
+    configs = [record["body"] for record in simulator.ledger if record["path"].endswith("/config")]
+    assert [(config["dialog_id"], config["temperature"]) for config in configs] == [
+        ("d-1", 0.7), ("d-1", 0.1), ("d-1", 0.7), ("d-2", 0.7),
+    ]  # fmt: skip
+
+
+async def test_the_configuration_and_the_opening_can_be_switched_off():
+    async with Simulator(opening_wait_s=0) as simulator:
+        async with relay_of(simulator, COGNIGY, configure=False, opening=False) as relay:
+            text, notices, ended = await ask(relay, COGNIGY)
+        (record,) = await streams(simulator, COGNIGY)
+        assert not [record for record in simulator.ledger if record["path"].endswith("/config")]
+    assert (text, ended.reason, messages(record)) == (record["meant"], "stop", [])
+    assert [(notice.kind, notice.detail) for notice in notices] == [("not_sent", "input")]
+
+
+async def test_a_configuration_that_is_refused_ends_the_turn_and_is_asked_for_again(simulator: Simulator):
+    async with relay_of(simulator, COGNIGY) as relay:
+        simulator.set_faults(["status=403"], at="config")
+        _, _, refused = await ask(relay, COGNIGY)
+        _, _, ended = await ask(relay, COGNIGY)
+    assert (refused.reason, ended.reason) == ("upstream_forbidden", "stop")
+
+
+async def test_bytes_are_put_together_where_the_settings_say_so(simulator: Simulator):
+    async with relay_of(simulator, COGNIGY, byte_tokens="latin1") as relay:
+        simulator.set_faults(["byte-tokens"], at="platform")
+        text, _, _ = await ask(relay, COGNIGY, "sim:text=unicode")
+    (record,) = await streams(simulator, COGNIGY)
+    assert text == record["meant"]
+
+
+async def test_a_link_that_cognigy_loses_before_the_first_token_is_tried_again(simulator: Simulator):
+    async with relay_of(simulator, COGNIGY, attempts=3) as relay:
+        simulator.set_faults(["metadata", "reset-after=0"], connections=2, at="platform")
+        text, _, ended = await ask(relay, COGNIGY)
+    records = await streams(simulator, COGNIGY)
+    assert (text, ended.reason, len(records)) == (records[-1]["meant"], "stop", 3)
+
+
+# Settings, limits and the live check
+
+
+@pytest.mark.parametrize(("preset", "code"), [
+    (CONVERSATIONS, "conversation_required"), (GATEWAY, "prompt_required"), (COGNIGY, "dialog_required"),
+])  # fmt: skip
+async def test_an_id_that_the_platform_needs_comes_from_the_request_or_the_settings(
+    simulator: Simulator, preset: str, code: str
+):
+    async with relay_of(simulator, preset) as relay:
+        with pytest.raises(RequestRefused) as refused:
+            relay.start(TurnRequest(input="hi"))
+        assert refused.value.code == code
+    name, value = next(iter(IDS[preset].items()))
+    async with relay_of(simulator, preset, **{name: value}) as relay:
+        _, _, ended = await ask(relay, preset, **{name: None})
+    assert ended.outcome == "completed"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_a_prompt_is_optional_and_what_changes_the_answer_is_refused(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset) as relay:
+        _, _, ended = await ask(relay, preset, input=None)
+        assert ended.outcome == "completed"
+        for option in ({"tools": []}, {"response_format": {}}, {"n": 2}):
+            with pytest.raises(RequestRefused, match="cannot pass on"):
+                relay.start(TurnRequest(options=option, **IDS[preset]))
+        _, notices, _ = await ask(relay, preset, options={"seed": 1, "n": 1})
+    assert "seed" in notices[0].detail
+
+
+async def test_the_gateways_limits_are_those_of_the_model(simulator: Simulator):
+    async with relay_of(simulator, GATEWAY, messages_field=False) as relay:
+        with pytest.raises(RequestRefused, match="gives at most 4096"):
+            relay.start(TurnRequest(max_tokens=4_097, **IDS[GATEWAY]))
+        with pytest.raises(RequestRefused, match="takes no messages"):
+            relay.start(TurnRequest(input="hi", **IDS[GATEWAY]))
+        _, _, ended = await ask(relay, GATEWAY, input=None, messages=[{"role": "system", "content": "Be kind."}])
+    assert ended.outcome == "completed"
+
+
+def test_the_usual_environment_variables_are_enough():
+    env = {
+        "GENESYS_CLIENT_ID": "me", "GENESYS_CLIENT_SECRET": "s3cret", "GENESYS_MODEL_ID": "m",
+        "GENESYS_REGION": "eu-west-1", "GENESYS_CONVERSATION_ID": "c-9",
+        "COGNIGY_ENVIRONMENT": "trial.cognigy.ai", "COGNIGY_CLIENT_ID": "you", "COGNIGY_CLIENT_SECRET": "s3cret",
+    }  # fmt: skip
+    upstreams = load(env=env)[0].upstreams
+    assert upstreams[CONVERSATIONS].conversation_id == "c-9"
+    assert upstreams[CONVERSATIONS].stream_base == "https://api.mypurecloud.ie"
+    assert upstreams[GATEWAY].token_url == "https://api.mypurecloud.ie/oauth/token"
+    assert upstreams[COGNIGY].api_base == "https://trial.cognigy.ai"
+    assert upstreams[COGNIGY].token_url == "https://trial.cognigy.ai/api/v2/oauth/token"
+    assert upstreams[COGNIGY].limits_s.turn_s == 60
+
+
+def test_the_three_presets_of_one_genesys_client_leave_the_one_that_needs_no_more_as_default():
+    env = {"GENESYS_CLIENT_ID": "me", "GENESYS_CLIENT_SECRET": "s", "GENESYS_MODEL_ID": "m"}
+    assert load(env=env)[0].sole_upstream == "genesys-completions"
+    assert load(env={**env, "OPENAI_API_KEY": "sk"})[0].sole_upstream is None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_a_live_check_goes_as_far_as_the_handshake_and_spends_no_completion(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset) as relay:
+        steps = [step async for step in check_live(relay.turns.upstreams["support"])]
+    assert [step.words for step in steps if not step.ok] == []
+    expected = ["quota"] if preset == CONVERSATIONS else []
+    assert [step.name for step in steps] == ["name", "connection", "credentials", *expected, "handshake"]
+    (record,) = await streams(simulator, preset)
+    assert (record["status"], record["text"], record["pieces"]) == (101, "", 0)
+    assert not [record for record in simulator.ledger if record["path"].endswith("/config")]
+
+
+@pytest.mark.parametrize(
+    ("preset", "fault", "at", "name", "words"),
+    [
+        (CONVERSATIONS, "quota-slots=0", "quota", "quota", "0 free slots"),
+        (CONVERSATIONS, "status=403", "platform", "handshake", "grant the scopes conversations:read"),
+        (GATEWAY, "handshake=rejected", "platform", "handshake", "cannot be started"),
+        (COGNIGY, "refuse", "platform", "handshake", "no connection"),
+    ],
+)
+async def test_a_live_check_says_what_is_wrong(  # noqa: PLR0913 - a table of cases
+    simulator: Simulator, preset: str, fault: str, at: Any, name: str, words: str
+):
+    async with relay_of(simulator, preset) as relay:
+        simulator.set_faults([fault], at=at)
+        last = [step async for step in check_live(relay.turns.upstreams["support"])][-1]
+    assert (last.name, last.ok) == (name, False)
+    assert words in last.words

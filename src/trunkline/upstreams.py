@@ -71,6 +71,11 @@ class Upstream:
         return self._preset.auth == "oauth"
 
     @property
+    def has_handshake(self) -> bool:
+        """Whether a stream is opened before anything is asked for, so that opening one costs no answer."""
+        return self._preset.transport == "websocket"
+
+    @property
     def addresses(self) -> list[str]:
         """Where it is connected to, each origin once."""
         urls = [self.settings.api_base, self.settings.stream_base]
