@@ -79,6 +79,11 @@ def messages(record: Record) -> list[Any]:
     return [frame["data"] for frame in record["frames"] if (frame["sender"], frame["kind"]) == ("client", "text")]
 
 
+def word(value: Any) -> str:
+    """The name of a case: its faults as they are written in a request."""
+    return ";".join(value) if isinstance(value, list) else str(value)
+
+
 # Good days
 
 
@@ -183,7 +188,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("preset", [GATEWAY, COGNIGY])
-@pytest.mark.parametrize(("faults", "reason"), BROKEN, ids=lambda value: ";".join(value) if isinstance(value, list) else value)
+@pytest.mark.parametrize(("faults", "reason"), BROKEN, ids=word)
 async def test_each_bad_day_has_its_reason_and_nothing_is_made_up(
     simulator: Simulator, preset: str, faults: list[str], reason: str
 ):
@@ -269,7 +274,7 @@ async def test_a_platform_that_is_away_for_a_while_is_waited_for(simulator: Simu
         (["stall"], "handshake_timeout"),
         (["refuse"], "upstream_unavailable"),
     ],
-    ids=lambda value: ";".join(value) if isinstance(value, list) else value,
+    ids=word,
 )
 async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, faults: list[str], reason: str):
     timeouts = {**HASTE, "first_token_s": 3, "connect_s": 0.4}
@@ -313,7 +318,7 @@ async def test_reconnecting_ends_at_the_turns_own_deadline(simulator: Simulator)
         (["status=503"], "upstream_unavailable", "503"),
         (["html"], "upstream_protocol", "available_slots"),
     ],
-    ids=lambda value: ";".join(value) if isinstance(value, list) else value,
+    ids=word,
 )
 async def test_each_answer_about_the_quota_has_its_own_words(
     simulator: Simulator, faults: list[str], reason: str, words: str
@@ -542,7 +547,7 @@ async def test_a_live_check_goes_as_far_as_the_handshake_and_spends_no_completio
         (COGNIGY, "refuse", "platform", "handshake", "no connection"),
     ],
 )
-async def test_a_live_check_says_what_is_wrong(  # noqa: PLR0913 - a table of cases
+async def test_a_live_check_says_what_is_wrong(
     simulator: Simulator, preset: str, fault: str, at: Any, name: str, words: str
 ):
     async with relay_of(simulator, preset) as relay:

@@ -30,7 +30,9 @@ class Timeouts(BaseModel):
     between_tokens_s: float = Field(default=20, gt=0, description="Between two pieces of the answer.")
     turn_s: float = Field(default=120, gt=0, description="The whole turn; 60 with preset `cognigy`.")
     ping_every_s: float = Field(default=20, gt=0, description="On a WebSocket, between two pings of ours.")
-    pong_within_s: float = Field(default=10, gt=0, description="An unanswered ping means that the link is dead.")
+    pong_within_s: float = Field(
+        default=10, gt=0, description="Without an answer to a ping by then, or by the next one, the link is dead."
+    )
 
 
 class UpstreamSettings(WireSettings):

@@ -29,7 +29,7 @@ class WebSocketClient:
         tls: Callable[[], ssl.SSLContext] = client_context,
     ) -> None:
         self._ping_every_s = ping_every_s
-        self._pong_within_s = pong_within_s
+        self._pong_within_s = min(pong_within_s, ping_every_s)  # until the next ping at most
         self._tls = tls
         self._listener: _Listener | None = None
         self._given_up = False
