@@ -287,9 +287,7 @@ async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, f
 
 
 @pytest.mark.parametrize(("replay", "reason"), [("continues", "stop"), ("none", "upstream_interrupted")])
-async def test_without_numbers_the_preset_says_how_the_platform_goes_on(
-    simulator: Simulator, replay: str, reason: str
-):
+async def test_without_numbers_the_preset_says_how_the_platform_goes_on(simulator: Simulator, replay: str, reason: str):
     async with relay_of(simulator, CONVERSATIONS, replay=replay) as relay:
         simulator.set_faults(["close-after=6", "no-sequence", f"replay={replay}"], at="platform")
         text, _, ended = await ask(relay, CONVERSATIONS)

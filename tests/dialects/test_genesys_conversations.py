@@ -180,8 +180,10 @@ def test_what_is_not_of_this_answer_is_counted_and_skipped():
 
 
 def test_an_error_event_ends_the_turn_with_the_platforms_words():
-    begun() >> b'{"event_type":"error","message":"The model failed.","status":500}' << failed(
-        "upstream_error", "The model failed."
+    (
+        begun()
+        >> b'{"event_type":"error","message":"The model failed.","status":500}'
+        << failed("upstream_error", "The model failed.")
     )
 
 
