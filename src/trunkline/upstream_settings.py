@@ -35,8 +35,10 @@ class Timeouts(BaseModel):
     )
 
 
-class UpstreamSettings(WireSettings):
-    """`[upstreams.NAME]`: the name is what a client asks for as `model`."""
+class GeneralSettings(BaseModel):
+    """The part of `[upstreams.NAME]` that is read whatever its dialect."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: PresetName = Field(description="Which platform this is: it decides the wire, the paths and the limits.")
     base_url: HttpUrl | None = Field(
@@ -92,6 +94,10 @@ class UpstreamSettings(WireSettings):
         description="A prompt that does not fit the model's context window is refused, or loses its oldest messages.",
     )
     timeouts: Timeouts = Timeouts()
+
+
+class UpstreamSettings(WireSettings, GeneralSettings):
+    """`[upstreams.NAME]`: the name is what a client asks for as `model`."""
 
     @field_validator("base_url", "login_url", "ws_url")
     @classmethod

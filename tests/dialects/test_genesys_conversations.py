@@ -121,15 +121,18 @@ def test_the_scope_that_is_missing_is_named():
     play >> Refused(403) << failed("upstream_forbidden", "HTTP 403; grant the scopes conversations:read ai:chat:stream")
 
 
+NO_SLOT = b'{"available_slots":0,"max_concurrent":10,"model_status":"AVAILABLE"}'
+
+
 @pytest.mark.parametrize(
     ("status", "body", "reason", "words"),
     [
-        (200, b'{"available_slots":0,"max_concurrent":10,"model_status":"AVAILABLE"}', "quota_exceeded", "0 free slots of 10"),
+        (200, NO_SLOT, "quota_exceeded", "0 free slots of 10"),
         (200, b'{"available_slots":0,"model_status":"AVAILABLE"}', "quota_exceeded", "has 0 free slots"),
         (200, b'{"available_slots":9,"model_status":"TRAINING"}', "quota_exceeded", "is 'TRAINING', not AVAILABLE"),
         (200, b"<html>", "upstream_protocol", "expected a quota"),
         (401, b'{"message":"bad token"}', "upstream_auth", "quota: HTTP 401: bad token"),
-        (403, b"", "upstream_forbidden", "grant the scope ai:read and the role AI Administrator or Custom AI Developer"),
+        (403, b"", "upstream_forbidden", "ai:read and the role AI Administrator or Custom AI Developer"),
         (404, b'{"message":"gone"}', "upstream_error", "is not published on the platform: gone"),
         (429, b"", "rate_limited", "too many requests"),
         (503, b"", "upstream_unavailable", "quota: HTTP 503"),

@@ -129,7 +129,8 @@ def test_a_handshake_that_is_not_answered_within_five_seconds_is_given_up():
 
 @pytest.mark.parametrize(
     ("keys", "lacking"),
-    [({"token": "Hi"}, "1 lacked finish_reason, 1 lacked usage"), ({"token": "Hi", "usage": None}, "1 lacked finish_reason"),
+    [({"token": "Hi"}, "1 lacked finish_reason, 1 lacked usage"),
+     ({"token": "Hi", "usage": None}, "1 lacked finish_reason"),
      ({"token": "Hi", "finish_reason": None}, "1 lacked usage")],
 )  # fmt: skip
 def test_a_frame_that_lacks_a_key_is_used_and_the_lack_is_told(keys: dict[str, Any], lacking: str):
