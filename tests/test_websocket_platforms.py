@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from conftest import PATIENCE
 from trunkline import Delta, Ended, Notice, Relay, RequestRefused, TurnRequest
-from trunkline.config import load
+from trunkline.config import load, parse
+from trunkline.core.errors import SettingsError
 from trunkline.live_check import check_live
 from trunkline.simulators import Simulator
 from trunkline.simulators.ledger import Record
@@ -553,3 +555,54 @@ async def test_a_live_check_says_what_is_wrong(
         last = [step async for step in check_live(relay.turns.upstreams["support"])][-1]
     assert (last.name, last.ok) == (name, False)
     assert words in last.words
+
+
+async def test_a_platform_that_is_away_before_the_first_text_leaves_the_turn_to_the_next(simulator: Simulator):
+    settings = settings_of(simulator, CONVERSATIONS, fallbacks=["other"], timeouts=HASTE)
+    settings["upstreams"]["other"] = settings_of(simulator, GATEWAY)["upstreams"]["support"]
+    settings["default_upstream"] = "support"
+    async with Relay(settings) as relay:
+        simulator.line_up(["reset-after=0"], ["status=503", "retry-after=1"], ["slow-first=1200"], at="platform")
+        text, notices, ended = await ask(relay, CONVERSATIONS, prompt_id="p-1")
+    (record,) = await streams(simulator, GATEWAY)
+    assert (text, ended.reason) == (record["meant"], "stop")
+    assert [notice.kind for notice in notices] == ["not_sent", "fallback"]
+    # The second link was refused, and nobody comes back for a third when its time has come.
+    assert len(await streams(simulator, CONVERSATIONS)) == 2
+
+
+UPSTREAM = {"client_id": "a", "client_secret": "b", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "words"),
+    [
+        ({"preset": COGNIGY, "region": "eu_west_1"}, "give either environment or base_url; region is not used by it"),
+        ({"preset": COGNIGY, "environment": "a.example/x"}, "should match pattern"),
+        ({"preset": COGNIGY, "environment": "a.example", "replay": "none"}, "replay is not used by it"),
+        ({"preset": GATEWAY, "environment": "a.example"}, "give either region or base_url; environment is not used"),
+        ({"preset": GATEWAY, "region": "eu_west_1", "conversation_id": "c"}, "conversation_id is not used by it"),
+        ({"preset": GATEWAY, "region": "eu_west_1", "temperature": []}, "at least 1 item"),
+        ({"preset": GATEWAY, "region": "eu_west_1", "temperature": [2.1]}, "less than or equal to 2"),
+        ({"preset": CONVERSATIONS, "region": "eu_west_1", "paths": {"x": "/"}}, "only quotas, stream, token"),
+        ({"preset": "genesys-chat", "region": "eu_west_1", "ws_url": "wss://x"}, "ws_url is not used by it"),
+    ],
+)
+def test_settings_that_do_not_fit_the_preset_are_named(upstream: dict[str, Any], words: str):
+    with pytest.raises(SettingsError, match=re.escape(words)):
+        parse({"upstreams": {"support": {**UPSTREAM, **upstream}}})
+
+
+async def test_every_address_path_and_scope_can_be_overridden(simulator: Simulator):
+    more = {
+        "ws_url": simulator.url.replace("http", "ws"),
+        "paths": {"token": "/login/oauth2/token", "stream": STREAMS[CONVERSATIONS] + "/"},
+        "headers": {"x-tenant": "t-1"},
+    }
+    async with relay_of(simulator, CONVERSATIONS, **more) as relay:
+        _, _, ended = await ask(relay, CONVERSATIONS)
+    paths = [record["path"] for record in simulator.ledger]
+    assert (ended.reason, paths[0], paths[-1]) == (
+        "upstream_error", "/login/oauth2/token", STREAMS[CONVERSATIONS] + "/",
+    )  # fmt: skip
+    assert simulator.ledger[-1]["headers"]["x-tenant"] == "t-1"

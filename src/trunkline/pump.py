@@ -136,7 +136,7 @@ class Pump:
         # A link that is taken up in the middle of an answer has a token and a silence of its own.
         self._renewed = False
         self._retry_after_s = None
-        self._last_token_at = self._house.clock()
+        self._not_silent_until(self._house.clock())
         self._take(lambda now: self._dialect.opened(headers, now))
 
     def receive(self, data: bytes) -> None:
@@ -295,9 +295,13 @@ class Pump:
     def _reopen(self, earliest: float) -> None:
         """Open the stream again, as late as the dialect and the platform's `Retry-After` say."""
         at = max(earliest, self._house.clock() + (self._retry_after_s or 0.0))
-        # The platform is not silent while there is no link: what bounds this is the time of the whole turn.
-        self._last_token_at = max(self._last_token_at, at)
+        self._not_silent_until(at)
         self._alarm("reopen", at, self._open)
+
+    def _not_silent_until(self, at: float) -> None:
+        """In the middle of an answer a platform is not silent while there is no link: the whole turn's time counts."""
+        if self._first_token_at is not None:
+            self._last_token_at = max(self._last_token_at, at)
 
     async def _connect(self, source: Source, command: Open) -> None:
         try:
