@@ -14,6 +14,7 @@ from trunkline.connect.credentials import ApiKey
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
+from trunkline.dialects.presets import Retries
 from trunkline.guards.chain import Conversations
 from trunkline.log import Log
 from trunkline.pump import House, Pump, Route
@@ -22,7 +23,7 @@ from trunkline.stores.memory import MemoryStore
 from trunkline.stores.settings import StoreSettings
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry
-from trunkline.upstreams import Timeouts
+from trunkline.upstream_settings import Timeouts
 
 
 class Scripted:
@@ -128,7 +129,6 @@ class Bench:
         self.wires: list[Wire] = []
         self.ended_calls = 0
         settings = SimpleNamespace(
-            timeouts=Timeouts(),
             max_answer_chars=limits.get("max_answer_chars", 1_000),
             model="m",
             attempts=1,
@@ -154,6 +154,8 @@ class Bench:
             breaker=Breaker(),
             credentials=ApiKey(None),
             heard=lambda status, headers: None,
+            timeouts=Timeouts(),
+            retries=Retries(),
         )
         self.turn: TurnLog = self.log.create("turn_" + "0" * 32)
         started = Started(

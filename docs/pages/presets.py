@@ -8,14 +8,21 @@ from typing import Final
 
 from pages.markdown import Undescribed, code, listed, page, table
 from trunkline.admission import KNOWN_WINDOWS
-from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, Preset, PromptLimits
-from trunkline.upstreams import UpstreamSettings
+from trunkline.dialects.base import Setup
+from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, Preset, PromptLimits, Retries
+from trunkline.upstream_settings import UpstreamSettings
 
 TRANSPORTS: Final = {"sse": "HTTP, server-sent events", "websocket": "WebSocket"}
 SAID: Final = {
-    Preset: {"make", "transport", "needs_prompt", "auth", "paths", "scopes", "token_style", "leeway_s", "limits"},
-    PromptLimits: {"roles", "max_content_chars", "context_window", "refused_options"},
-}
+    Preset: {
+        "make", "transport", "needs_prompt", "auth", "paths", "scopes", "token_style", "leeway_s", "limits", "address",
+        "settings", "client_id_header", "turn_s", "retries",
+    },
+    PromptLimits: {
+        "roles", "max_content_chars", "context_window", "max_output", "refused_options", "required", "takes_messages",
+    },
+    Retries: {"least_s", "base_s", "cap_s", "until_text"},
+}  # fmt: skip
 """The fields that this page says something about; one that is not here makes it fail."""
 
 INTRO: Final = """\
@@ -52,16 +59,22 @@ def presets_page() -> str:
 
 def _connection(preset: Preset) -> list[Row]:
     paths = ", ".join(f"{name} `{path}`" for name, path in preset.paths.items())
+    retries = preset.retries
+    waits = f"after {retries.least_s:g} s to {retries.cap_s:g} s" if retries.least_s else f"within {retries.cap_s:g} s"
+    until = "text" if retries.until_text else "byte of an answer"
     return [
         ("transport", TRANSPORTS[preset.transport], ""),
         ("wire", _wire(preset), ""),
         ("paths", paths, "`paths`"),
+        ("a whole turn has", f"{preset.turn_s:g} s", "`timeouts.turn_s`"),
+        ("a lost stream is asked for again", f"until the first {until}, {waits}", "`attempts`"),
+        ("settings of its own", listed(sorted(preset.settings)) or "none", ""),
     ]
 
 
 def _wire(preset: Preset) -> str:
     """Return the first line of the module that speaks the wire."""
-    dialect = preset.make(preset.paths)
+    dialect = preset.make(Setup(preset.paths))
     return (sys.modules[type(dialect).__module__].__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
@@ -73,12 +86,19 @@ def _key() -> list[Row]:
 
 
 def _oauth(name: str, preset: Preset) -> list[Row]:
-    table = {"preset": name, "region": "eu_west_1", "client_id": "id", "client_secret": "secret", "model": "model"}
+    where = {"region": "eu_west_1", "environment": "trial.cognigy.ai"}[preset.address]
+    table = {"preset": name, preset.address: where, "client_id": "id", "client_secret": "secret", "model": "model"}
     example = UpstreamSettings.model_validate(table)
+    header = preset.client_id_header
     return [
-        ("address", f"that of the region, such as `{example.api_base}`", "`region` or `base_url`"),
+        (
+            "address",
+            f"that of the {preset.address}, such as `{example.api_base}`",
+            f"`{preset.address}` or `base_url`" + ("; `ws_url`" if preset.transport == "websocket" else ""),
+        ),
         ("credentials", "OAuth client credentials", "`client_id`, `client_secret`"),
         ("tokens come from", f"the same address, such as `{example.token_url}`", "`login_url`"),
+        ("the client is named in", f"`{header}`" if header else "the token alone", ""),
         ("scopes", listed(preset.scopes) or "none", "`scopes`"),
         ("token style", code(preset.token_style), "`token_style`"),
         ("a token is renewed", f"{preset.leeway_s:g} s before it expires", ""),
@@ -90,6 +110,13 @@ def _prompt(preset: Preset) -> list[Row]:
     chars, window = limits.max_content_chars, limits.context_window
     return [
         ("needs a prompt", "yes" if preset.needs_prompt else "no", ""),
+        ("needs the ids", listed(limits.required) or "none", listed(limits.required)),
+        (
+            "takes the messages of a prompt",
+            "yes" if limits.takes_messages else "no",
+            "`messages_field`" if "messages_field" in preset.settings else "",
+        ),
+        ("longest answer", "any" if limits.max_output is None else f"{limits.max_output} tokens", "`[models.NAME]`"),
         ("roles of messages", listed(sorted(limits.roles)) if limits.roles is not None else "any", ""),
         ("longest message", "any" if chars is None else f"{chars} characters", "`max_content_chars`"),
         (

@@ -68,6 +68,7 @@ class Admission:
             raise RequestRefused(
                 "input_required", f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`."
             )
+        request = _with_ids(request, upstream)
         _check_text(request)
         _check_terms(request)
         _check_messages(messages, upstream)
@@ -77,7 +78,7 @@ class Admission:
         tokens = count_prompt(messages, model)
         window = self._window(upstream, model)
         room = None if window is None else window - (request.max_tokens or 0)
-        self._check_output(request, model)
+        self._check_output(request, upstream, model)
         if room is None or tokens <= room:
             return Admitted(request, routes, tokens)
         kept = _newest_that_fit(messages, room, model) if upstream.settings.on_overflow == "truncate" else None
@@ -125,11 +126,24 @@ class Admission:
         least = upstream.limits.context_window
         return None if least is None else KNOWN_WINDOWS.get(model, least)
 
-    def _check_output(self, request: TurnRequest, model: str) -> None:
+    def _check_output(self, request: TurnRequest, upstream: Upstream, model: str) -> None:
         limit = self._models[model].max_output if model in self._models else None
+        limit = upstream.limits.max_output if limit is None else limit
         if limit is not None and request.max_tokens is not None and request.max_tokens > limit:
             detail = f"max_tokens is {request.max_tokens}, and {model} gives at most {limit}."
             raise RequestRefused("invalid_request", detail, faults=[Fault("/max_tokens", detail)])
+
+
+def _with_ids(request: TurnRequest, upstream: Upstream) -> TurnRequest:
+    """Add the ids that the platform needs and only the settings have. Raises where neither has one."""
+    added: dict[str, str] = {}
+    for name in upstream.limits.required:
+        given = getattr(request, name) or getattr(upstream.settings, name)
+        if given is None:
+            detail = f"Upstream {upstream.name!r} needs a {name}: give it in the request or in the settings."
+            raise RequestRefused(f"{name.removesuffix('_id')}_required", detail, faults=[Fault(f"/{name}", detail)])
+        added[name] = given
+    return request.model_copy(update=added) if added else request
 
 
 def _check_text(request: TurnRequest) -> None:
@@ -153,6 +167,9 @@ def _check_terms(request: TurnRequest) -> None:
 def _check_messages(messages: Sequence[Message], upstream: Upstream) -> None:
     limits = upstream.limits
     faults = []
+    if not limits.takes_messages and any(message.role not in SYSTEM_ROLES for message in messages):
+        detail = f"Upstream {upstream.name!r} takes no messages: its platform has the prompt."
+        raise RequestRefused("unsupported_parameter", detail, faults=[Fault("/messages", detail)])
     for n, message in enumerate(messages):
         if limits.roles is not None and message.role not in limits.roles:
             known = ", ".join(sorted(limits.roles))

@@ -109,7 +109,14 @@ class Relay:
         await asyncio.to_thread(warm_up, [upstream.model for upstream in settings.upstreams.values()])
         http = HttpClient()
         tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
-        self._transports = Transports(SsePool(), http, tokens, time.monotonic, time.time)  # noqa: TID251 - a shell
+        self._transports = Transports(
+            SsePool(),
+            http,
+            tokens,
+            time.monotonic,
+            time.time,  # noqa: TID251 - a shell
+            random.random,
+        )
         guards = await asyncio.to_thread(settings.make_guards)
         upstreams = make_upstreams(settings.upstreams, self._transports, guards)
         self.telemetry.breakers = {

@@ -211,10 +211,12 @@ def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, fau
     POST /_sim/faults {"faults": ["status=429"], "connections": 2} sets them for the next requests.
     """
     if faults:
-        from trunkline.simulators.faults import FAULTS  # noqa: PLC0415 - nothing else needs it
+        from trunkline.simulators.fault_words import TABLES  # noqa: PLC0415 - nothing else needs it
 
-        for word, fault in FAULTS.items():
-            click.echo(f"{word:20} {fault.doc}")
+        for what, table in TABLES.items():
+            click.echo(f"{what}:")
+            for word, fault in table.items():
+                click.echo(f"  {word:20} {fault.doc}")
         return
     texts = {"file": text.read_text(encoding="utf-8")} if text else {}
     with contextlib.suppress(KeyboardInterrupt):  # its usual end
@@ -222,13 +224,14 @@ def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, fau
 
 
 async def _simulate(port: int, texts: dict[str, str], interval_ms: float, seed: int) -> None:
-    from trunkline.simulators import Simulator  # noqa: PLC0415 - nothing else needs it
+    from trunkline.simulators import PLATFORMS, Simulator  # noqa: PLC0415 - nothing else needs it
 
     try:
         async with Simulator(port=port, texts=texts, interval_ms=interval_ms, seed=seed) as simulator:
             if texts:
                 simulator.default_text = "file"
-            click.echo(f"The simulator plays openai on {simulator.url}/v1; its ledger: {simulator.url}/_sim/ledger")
+            click.echo(f"The simulator plays {', '.join(PLATFORMS)}; the base URL of openai: {simulator.url}/v1")
+            click.echo(f"Base URL of all others: {simulator.url}; the ledger: {simulator.url}/_sim/ledger")
             await simulator.serve_forever()
     except OSError as error:
         raise click.ClickException(f"cannot listen on port {port}: {error.strerror}") from None

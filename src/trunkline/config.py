@@ -22,9 +22,15 @@ from trunkline.guards.profiles import DEFAULT, NONE, PROFILES
 from trunkline.guards.settings import GuardSettings
 from trunkline.secrets import is_literal
 from trunkline.stores.settings import StoreSettings
-from trunkline.upstreams import UpstreamSettings
+from trunkline.upstream_settings import UpstreamSettings
 
 PREFIX: Final = "TRUNKLINE__"
+# The presets that need a region, a client and a model, with the variables of the ids that they may need as well.
+GENESYS_REGION_PRESETS: Final[dict[str, dict[str, str]]] = {
+    "genesys-completions": {},
+    "genesys-conversations": {"conversation_id": "GENESYS_CONVERSATION_ID"},
+    "genesys-gateway": {"prompt_id": "GENESYS_PROMPT_ID"},
+}
 Language = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$")]
 UpstreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
@@ -186,26 +192,32 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             openai["api_key"] = "env:OPENAI_API_KEY"
         upstreams["openai"] = openai
     upstreams |= _genesys_from_environment(env)
+    upstreams |= _cognigy_from_environment(env)
     if not upstreams and not any(name.startswith(f"{PREFIX}UPSTREAMS__") for name in env):
         detail = (
             "there is none. Write a trunkline.toml (see the README), name one with --config, "
             "or set OPENAI_API_KEY or OPENAI_BASE_URL"
         )
         raise SettingsError([Fault("settings", detail)])
-    return {"upstreams": upstreams}
+    table: dict[str, Any] = {"upstreams": upstreams}
+    if upstreams.keys() == GENESYS_REGION_PRESETS.keys():
+        table["default_upstream"] = "genesys-completions"  # one set of variables, and one of its three needs no more
+    return table
 
 
 def _genesys_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """The names that existing set-ups of the two Genesys SSE systems use."""
+    """The names that existing set-ups of the Genesys systems use."""
     upstreams: dict[str, Any] = {}
     if all(env.get(name) for name in ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_MODEL_ID")):
-        upstreams["genesys-completions"] = {
-            "preset": "genesys-completions",
-            "region": env.get("GENESYS_REGION") or "us_east_1",
-            "client_id": "env:GENESYS_CLIENT_ID",
-            "client_secret": "env:GENESYS_CLIENT_SECRET",
-            "model": env["GENESYS_MODEL_ID"],
-        }
+        for preset, ids in GENESYS_REGION_PRESETS.items():
+            upstreams[preset] = {
+                "preset": preset,
+                "region": env.get("GENESYS_REGION") or "us_east_1",
+                "client_id": "env:GENESYS_CLIENT_ID",
+                "client_secret": "env:GENESYS_CLIENT_SECRET",
+                "model": env["GENESYS_MODEL_ID"],
+                **{key: env[name] for key, name in ids.items() if env.get(name)},
+            }
     if all(env.get(f"GENESYS_CLOUD_{name}") for name in ("BASE_URL", "CLIENT_ID", "CLIENT_SECRET")):
         upstreams["genesys-chat"] = {
             "preset": "genesys-chat",
@@ -215,6 +227,21 @@ def _genesys_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             "model": env.get("GENESYS_MODEL_ID") or "gpt-4-1106-preview",
         }
     return upstreams
+
+
+def _cognigy_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """The names that existing set-ups of Cognigy.AI use; an environment may be given as a host or as an address."""
+    if not all(env.get(f"COGNIGY_{name}") for name in ("ENVIRONMENT", "CLIENT_ID", "CLIENT_SECRET")):
+        return {}
+    where = env["COGNIGY_ENVIRONMENT"].rstrip("/")
+    cognigy = {
+        "preset": "cognigy",
+        "base_url" if "://" in where else "environment": where,
+        "client_id": "env:COGNIGY_CLIENT_ID",
+        "client_secret": "env:COGNIGY_CLIENT_SECRET",
+        "model": env.get("COGNIGY_MODEL_ID") or "gpt-4o",
+    }
+    return {"cognigy": cognigy}
 
 
 def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,18 +13,10 @@ from urllib.parse import urlsplit
 from trunkline.connect.oauth import TokenError
 from trunkline.connect.tls import client_context
 from trunkline.dialects.base import Call
+from trunkline.rehearsal import Step, rehearse
 from trunkline.upstreams import Upstream
 
 TIMEOUT_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was tried: what, whether it worked, what came of it or what to do about it."""
-
-    name: str
-    ok: bool
-    words: str
 
 
 async def check_live(upstream: Upstream) -> AsyncGenerator[Step, None]:
@@ -41,6 +32,9 @@ async def check_live(upstream: Upstream) -> AsyncGenerator[Step, None]:
     yield step
     if step.ok and upstream.settings.preset == "openai":
         yield await _models(upstream)
+    if step.ok and upstream.has_handshake:
+        async for step in rehearse(upstream):
+            yield step
 
 
 async def _resolve(host: str) -> Step:

@@ -20,7 +20,7 @@ from trunkline.connect.backoff import full_jitter_s
 from trunkline.connect.oauth import TokenError
 from trunkline.core.events import AnyEvent, Delta, Ended, Guarded, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
-from trunkline.dialects.base import Ask, Call, Close, Command, Item, Loss, Open, Reopen, Send, WakeAt
+from trunkline.dialects.base import Ask, Call, Close, Command, Dialect, Item, Loss, Open, Reopen, Send, WakeAt
 from trunkline.guards.chain import Conversations
 from trunkline.guards.json_answer import JsonFault
 from trunkline.guards.screen import Screen
@@ -40,8 +40,6 @@ ELSEWHERE: Final = RETRYABLE | {
 TROUBLE: Final = frozenset(
     {"upstream_unavailable", "connect_timeout", "first_token_timeout", "handshake_timeout", "upstream_interrupted"}
 )  # what a breaker counts: the platform is in trouble, not the request
-RETRY_BASE_S: Final = 0.5
-RETRY_CAP_S: Final = 10.0
 SHORTEST_SECRET: Final = 6
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
 
@@ -126,12 +124,19 @@ class Pump:
             return
         self._dialect = self._upstream.dialect()
         ask = Ask(self._turn.id, self._request, self._model)
-        self._take(lambda now: self._dialect.start(ask, now))
+        items_are_new = self._attempt == 0
+        self._take(lambda now: [
+            item for item in self._dialect.start(ask, now) if items_are_new or type(item) is not Notice
+        ])  # fmt: skip
 
     def opened(self, headers: Mapping[str, str]) -> None:
         """Hear from the source that the stream is open."""
         self._upstream.breaker.succeeded()
         self._upstream.heard(200, headers)
+        # A link that is taken up in the middle of an answer has a token and a silence of its own.
+        self._renewed = False
+        self._retry_after_s = None
+        self._not_silent_until(self._house.clock())
         self._take(lambda now: self._dialect.opened(headers, now))
 
     def receive(self, data: bytes) -> None:
@@ -155,7 +160,8 @@ class Pump:
         if status == HTTPStatus.UNAUTHORIZED and not self._renewed and not self.ended:
             self._renewed = True
             if self._upstream.credentials.rejected(self._sent_headers):
-                self.start()
+                self._last_token_at = self._house.clock()
+                self._open()
                 return
         self._take(lambda now: self._dialect.refused(status, headers, body, now))
 
@@ -172,7 +178,7 @@ class Pump:
         """Look at the clock, about once a second: end the turn where its platform took too long."""
         if self.ended:
             return
-        limits = self._upstream.settings.timeouts
+        limits = self._upstream.timeouts
         if now - self._started_at >= limits.turn_s:
             reason, detail = "turn_timeout", f"the turn took longer than {limits.turn_s:g} s"
         elif self._first_token_at is None and now - self._last_token_at >= limits.first_token_s:
@@ -268,9 +274,9 @@ class Pump:
                 if self._source is not None:
                     self._source.send(data)
             case Call():
-                self._house.tasks.spawn(self._call(command), "pump.call")
+                self._house.tasks.spawn(self._call(command, self._dialect), "pump.call")
             case Reopen(earliest=earliest):
-                self._alarm("reopen", earliest, self._open)
+                self._reopen(earliest)
             case WakeAt(at=at):
                 self._alarm("wake", at, self._wake)
             case Close():
@@ -286,6 +292,17 @@ class Pump:
         self._source = source = self._upstream.source()
         self._house.tasks.spawn(self._connect(source, self._last_open), "pump.connect")
 
+    def _reopen(self, earliest: float) -> None:
+        """Open the stream again, as late as the dialect and the platform's `Retry-After` say."""
+        at = max(earliest, self._house.clock() + (self._retry_after_s or 0.0))
+        self._not_silent_until(at)
+        self._alarm("reopen", at, self._open)
+
+    def _not_silent_until(self, at: float) -> None:
+        """In the middle of an answer a platform is not silent while there is no link: the whole turn's time counts."""
+        if self._first_token_at is not None:
+            self._last_token_at = max(self._last_token_at, at)
+
     async def _connect(self, source: Source, command: Open) -> None:
         try:
             headers = await self._upstream.authorise()
@@ -298,16 +315,18 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - a turn must not wait for a stream that nobody opens
             self._fault(error)
 
-    async def _call(self, command: Call) -> None:
+    async def _call(self, command: Call, dialect: Dialect) -> None:
         try:
             status, headers, body = await self._upstream.call(command)
         except TokenError as error:
-            self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
+            if dialect is self._dialect:
+                self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
             return
         except Exception as error:  # noqa: BLE001 - as in _connect
             self._fault(error)
             return
-        self._take(lambda now: self._dialect.answered(command.id, status, headers, body, now))
+        if dialect is self._dialect:  # else the turn asks anew meanwhile, or somebody else
+            self._take(lambda now: dialect.answered(command.id, status, headers, body, now))
 
     def _wake(self) -> None:
         self._take(self._dialect.wake)
@@ -334,13 +353,18 @@ class Pump:
 
     def _let_go(self, ended: Ended) -> None:
         """Let the platform and the alarms go."""
-        for handle in self._alarms.values():
-            handle.cancel()
+        self._silence()
         if ended.outcome == "completed" and self._source is not None:
             source, self._source = self._source, None
             source.finish()
         else:
             self._drop_source()
+
+    def _silence(self) -> None:
+        """Take every alarm back."""
+        for handle in self._alarms.values():
+            handle.cancel()
+        self._alarms.clear()
 
     def is_current(self, source: Source) -> bool:
         """Tell whether a source is still the one this turn listens to."""
@@ -381,15 +405,18 @@ class Pump:
         reason = ended.reason
         if reason in TROUBLE and not self._shut_out:
             self._upstream.breaker.failed(now)
-        left_s = self._started_at + self._upstream.settings.timeouts.turn_s - now
+        left_s = self._started_at + self._upstream.timeouts.turn_s - now
         if self._shut_out:
             pass  # Its own breaker's refusal says nothing new about the platform, and waiting for it is no use.
-        elif reason in RETRYABLE or (reason == "upstream_interrupted" and not self._attempt_bytes):
-            jitter = full_jitter_s(self._attempt, RETRY_BASE_S, RETRY_CAP_S, self._house.random)
-            wait_s = jitter if self._retry_after_s is None else self._retry_after_s
+        elif reason in RETRYABLE or (reason == "upstream_interrupted" and self._may_ask_again()):
+            wait_s = self._retry_after_s
+            if wait_s is None:
+                plan = self._upstream.retries
+                wait_s = max(plan.least_s, full_jitter_s(self._attempt, plan.base_s, plan.cap_s, self._house.random))
             if self._attempt + 1 < self._upstream.settings.attempts and wait_s < left_s:
                 self._attempt += 1
                 self._drop_source()
+                self._silence()
                 self._alarm("retry", now + wait_s, self.start)
                 self._last_token_at = now + wait_s
                 return True
@@ -400,9 +427,14 @@ class Pump:
         self._attempt, self._renewed = 0, False
         self._screen = self._make_screen()
         self._drop_source()
+        self._silence()
         self._house.log.append(self._turn, [Notice("fallback", f"{failed} to {self._upstream.name}: {reason}")])
         self._alarm("retry", now, self.start)
         return True
+
+    def _may_ask_again(self) -> bool:
+        """Tell whether an answer that broke off before its first text was not begun either."""
+        return self._upstream.retries.until_text or not self._attempt_bytes
 
     def _last_events(self, ended: Ended, now: float) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""

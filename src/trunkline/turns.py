@@ -237,7 +237,7 @@ class Turns:
     @property
     def sweep_s(self) -> float:
         """How often to sweep so that the shortest time-out is kept to about a quarter of itself."""
-        shortest: list[float] = [min(u.settings.timeouts.model_dump().values()) for u in self.upstreams.values()]
+        shortest: list[float] = [min(u.timeouts.model_dump().values()) for u in self.upstreams.values()]
         quarter = min([self.limits.keep_alive_s, *shortest]) / 4
         return max(FASTEST_SWEEP_S, min(SLOWEST_SWEEP_S, quarter))
 

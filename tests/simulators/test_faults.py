@@ -20,7 +20,8 @@ import pytest
 from trunkline.simulators import Simulator
 from trunkline.simulators.base import UnknownWordError
 from trunkline.simulators.body import Body
-from trunkline.simulators.faults import FAULTS, TOKEN_FAULTS, FaultQueue, Faults, parse
+from trunkline.simulators.fault_words import FAULTS, TOKEN_FAULTS
+from trunkline.simulators.faults import FaultQueue, Faults, parse
 from trunkline.simulators.texts import TEXTS
 from trunkline.simulators.tokens import cut
 

@@ -15,7 +15,7 @@ import pytest
 from trunkline.simulators import Simulator
 from trunkline.simulators.access import Limiter
 from trunkline.simulators.base import Once
-from trunkline.simulators.faults import FAULTS
+from trunkline.simulators.fault_words import FAULTS
 from trunkline.simulators.texts import TEXTS
 from trunkline.simulators.tokens import count
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from trunkline.core.events import AnyEvent
 from trunkline.core.request import TurnRequest
+from trunkline.dialects.settings import WireSettings
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -26,18 +27,26 @@ class Open(Command, frozen=True):
 
 
 class Send(Command, frozen=True):
-    """Send one message on the open WebSocket."""
+    """Send one message on the open WebSocket. `asks` marks the one that asks for the answer, and so costs one."""
 
     data: bytes
+    asks: bool = False
 
 
 class Call(Command, frozen=True):
-    """Make a plain HTTP call beside the stream; its answer comes back through `answered` under the same `id`."""
+    """Make a plain HTTP call beside the stream; its answer comes back through `answered` under the same `id`.
+
+    Turns may share answers: the newest 2xx of the same method, path and `topic` will do where it answered the same
+    `json` at most `fresh_s` seconds ago, and of those who ask at once only the first calls.
+    """
 
     id: str
     method: str
     path: str
     json: Any = None
+    timeout_s: float = 10.0
+    fresh_s: float = 0.0
+    topic: str = ""
 
 
 class Reopen(Command, frozen=True):
@@ -57,6 +66,15 @@ class Close(Command, frozen=True):
 
 
 Item = AnyEvent | Command
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the dialect of one turn is made from: paths by name, settings, and a source of numbers from 0 to 1."""
+
+    paths: Mapping[str, str]
+    settings: WireSettings = field(default_factory=WireSettings)
+    random: Callable[[], float] = float
 
 
 @dataclass(frozen=True, slots=True)

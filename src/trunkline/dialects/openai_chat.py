@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from trunkline.core.events import Channel, Delta, Ended, Notice, ToolCall, Usage
+from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.core.request import Message
 from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
+from trunkline.dialects.ends import BROKEN_OFF, ENDINGS, FINISH, error_words, refused
 
 MAX_CHOICES: Final = 128  # bounds what a stream of ever new choices would hold
 MAX_TOOL_CALLS: Final = 128  # likewise
@@ -58,46 +59,7 @@ class _Chunk(msgspec.Struct, gc=False):
     message: Any = None
 
 
-_decode_whole = msgspec.json.Decoder(_Chunk).decode
-NOT_A_CHUNK: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-
-
-def _decode(data: bytes) -> _Chunk:
-    """Read a chunk. Raises one of `NOT_A_CHUNK`."""
-    try:
-        return _decode_whole(data)
-    except msgspec.DecodeError:
-        # A platform that cuts its text by UTF-16 sends half a character as an escape of its own; the guards join it.
-        if b"\\ud" not in data and b"\\uD" not in data:
-            raise
-        return msgspec.convert(json.loads(data), _Chunk)
-
-
-_FINISH: Final[dict[str, str]] = {
-    "stop": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-# What servers say when they gave up in the middle (vLLM, SGLang, OpenRouter): the answer is not complete.
-_BROKEN_OFF: Final = frozenset({"abort", "error"})
-# The gravest ending of several choices is the turn's: (finish reason, outcome, reason), gravest first.
-_ENDINGS: Final = (
-    ("content_filter", "blocked", "platform_content_filter"),
-    ("length", "completed", "max_tokens"),
-    ("tool_calls", "completed", "tool_calls"),
-    ("stop", "completed", "stop"),
-)
-_STATUS_REASONS: Final[dict[int, str]] = {
-    401: "upstream_auth",
-    403: "upstream_forbidden",
-    429: "rate_limited",
-    502: "upstream_unavailable",
-    503: "upstream_unavailable",
-    504: "upstream_unavailable",
-}
+_decode = reader(_Chunk)
 
 
 class OpenAIChat:
@@ -178,7 +140,7 @@ class OpenAIChat:
                 return items
             try:
                 chunk = _decode(payload)
-            except NOT_A_CHUNK:
+            except UNREADABLE:
                 if event.type not in ("message", "error"):
                     continue  # an event of a kind of its own, whose data need not be JSON
                 items.append(_unreadable(event))
@@ -191,12 +153,7 @@ class OpenAIChat:
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
         """Map an HTTP error to its reason, with the words of the server's error object where it sent one."""
-        reason = _STATUS_REASONS.get(status, "upstream_error")
-        words = _words(body)
-        detail = f"HTTP {status}: {words}" if words else f"HTTP {status}"
-        if status == 403 and self._permission:  # noqa: PLR2004
-            detail += f"; grant {self._permission}"
-        return [Ended("failed", reason, detail=detail)]
+        return [refused(status, body, self._permission)]
 
     def answered(self, call: str, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
         """Never asked for: this dialect makes no calls."""
@@ -236,13 +193,13 @@ class OpenAIChat:
                 else:
                     self._finish.setdefault(choice.index, None)
                     _append_message(choice.index, message, items)
-            if choice.finish_reason in _BROKEN_OFF:
+            if choice.finish_reason in BROKEN_OFF:
                 items.append(Ended("failed", "upstream_error", detail=f"finish_reason {choice.finish_reason}"))
                 return True
             if choice.finish_reason:
                 self._finish.setdefault(choice.index, None)
                 if self._finish[choice.index] is None:
-                    self._finish[choice.index] = _FINISH.get(choice.finish_reason, "stop")
+                    self._finish[choice.index] = FINISH.get(choice.finish_reason, "stop")
         if chunk.usage is not None:
             prompt, completion = int(chunk.usage.prompt_tokens or 0), int(chunk.usage.completion_tokens or 0)
             total = int(chunk.usage.total_tokens or prompt + completion)
@@ -259,17 +216,16 @@ class OpenAIChat:
             items.append(Notice("dropped", f"{self._dropped} characters after the finish reason"))
         finishes = tuple(self._finish[index] or "" for index in sorted(self._finish))
         several = finishes if len(finishes) > 1 else ()
-        for finish, outcome, reason in _ENDINGS:
+        for finish, outcome, reason in ENDINGS:
             if finish in finishes:
-                ended = Ended(outcome, reason, finish, several)  # type: ignore[arg-type]
-                return [*items, ended]
+                return [*items, Ended(outcome, reason, finish, several)]
         return [*items, Ended("completed", "end_without_reason", "", several)]
 
     def _whole_answer(self, body: bytes) -> list[Item]:
         items: list[Item] = []
         try:
             chunk = _decode(body)
-        except NOT_A_CHUNK:
+        except UNREADABLE:
             return [_protocol("expected a chat.completion object, got JSON that is not one")]
         if self._take(chunk, items, failed=False):
             return items
@@ -313,22 +269,4 @@ def _protocol(detail: str) -> Ended:
 
 
 def _error_words(chunk: _Chunk) -> str:
-    """The sentence in an error object, of whichever of the usual shapes."""
-    for value in (chunk.error, chunk.detail, chunk.message):
-        if isinstance(value, list) and value:
-            value = value[0]  # noqa: PLW2901 - FastAPI lists what is wrong with each field
-        if isinstance(value, dict):
-            value = value.get("message") or value.get("msg")  # noqa: PLW2901
-        if isinstance(value, str) and value:
-            return value
-    return "an error without words"
-
-
-def _words(body: bytes) -> str:
-    """The sentence in the body of an HTTP error; a body that is no JSON object (a proxy's page) is not quoted."""
-    try:
-        chunk = _decode(body)
-    except NOT_A_CHUNK:
-        return ""
-    words = _error_words(chunk)
-    return "" if words == "an error without words" else words
+    return error_words((chunk.error, chunk.detail, chunk.message)) or "an error without words"

@@ -6,25 +6,50 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from trunkline.dialects.base import Dialect
+from trunkline.dialects.base import Dialect, Setup
+from trunkline.dialects.cognigy import Cognigy
+from trunkline.dialects.genesys_conversations import GenesysConversations
+from trunkline.dialects.genesys_gateway import GenesysGateway
 from trunkline.dialects.openai_chat import OpenAIChat
+
+RequestId = Literal["conversation_id", "dialog_id", "prompt_id"]
 
 
 @dataclass(frozen=True, slots=True)
 class PromptLimits:
-    """What a platform takes of a prompt; None means that it is not looked at."""
+    """What a platform takes of a request, and what it needs; None means that it is not looked at."""
 
     roles: frozenset[str] | None = None
     max_content_chars: int | None = None
     context_window: int | None = None
+    max_output: int | None = None
     refused_options: frozenset[str] = frozenset()
+    required: tuple[RequestId, ...] = ()
+    takes_messages: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How a preset tries again before its first text: the shortest and the longest wait, and what the waits grow from.
+
+    `until_text`: a link that is lost is tried again until there is text, not only until there is any byte.
+    """
+
+    least_s: float = 0.0
+    base_s: float = 0.5
+    cap_s: float = 10.0
+    until_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How one platform is spoken to. `make` builds the dialect of one turn from the paths."""
+    """How one platform is spoken to.
 
-    make: Callable[[Mapping[str, str]], Dialect]
+    `make` builds the dialect of one turn, and `settings` names what of `WireSettings` that dialect reads;
+    `client_id_header` is where the platform wants the OAuth client named beside its token.
+    """
+
+    make: Callable[[Setup], Dialect]
     transport: Literal["sse", "websocket"]
     needs_prompt: bool = True
     auth: Literal["key", "oauth"] = "key"
@@ -33,29 +58,34 @@ class Preset:
     token_style: Literal["basic", "form", "json"] = "basic"  # noqa: S105 - no password
     leeway_s: float = 60.0
     limits: PromptLimits = PromptLimits()
+    address: Literal["region", "environment", "none"] = "none"
+    settings: frozenset[str] = frozenset()
+    client_id_header: str = ""
+    turn_s: float = 120.0
+    retries: Retries = Retries()
 
 
-def _openai(paths: Mapping[str, str]) -> Dialect:
-    return OpenAIChat(path=paths["completions"])
+def _openai(setup: Setup) -> Dialect:
+    return OpenAIChat(path=setup.paths["completions"])
 
 
-def _genesys_completions(paths: Mapping[str, str]) -> Dialect:
+def _genesys_completions(setup: Setup) -> Dialect:
     return OpenAIChat(
-        path=paths["completions"], include_usage=False, fields=frozenset(), permission="the scope ai:llm:write"
+        path=setup.paths["completions"], include_usage=False, fields=frozenset(), permission="the scope ai:llm:write"
     )
 
 
-def _genesys_chat(paths: Mapping[str, str]) -> Dialect:
+def _genesys_chat(setup: Setup) -> Dialect:
     return OpenAIChat(
-        path=paths["completions"],
+        path=setup.paths["completions"],
         include_usage=False,
         fields=frozenset({"temperature"}),
         permission="the scopes ai:llm:write ai:llm:read",
     )
 
 
-# What would change the answer, and has no place in a body of Genesys.
-_NOT_FOR_GENESYS: Final = frozenset({"tools", "tool_choice", "functions", "function_call", "response_format", "n"})
+# What would change the answer, and has no place on the wires of Genesys and Cognigy.
+_NOT_SENT: Final = frozenset({"tools", "tool_choice", "functions", "function_call", "response_format", "n"})
 
 PRESETS: Final[dict[str, Preset]] = {
     "openai": Preset(_openai, "sse", paths={"completions": "/chat/completions"}),
@@ -65,7 +95,8 @@ PRESETS: Final[dict[str, Preset]] = {
         auth="oauth",
         paths={"completions": "/api/v2/ai/llm/completions", "token": "/oauth/token"},
         scopes=("ai:llm:write", "notifications:push:write", "openid"),
-        limits=PromptLimits(refused_options=_NOT_FOR_GENESYS),
+        address="region",
+        limits=PromptLimits(refused_options=_NOT_SENT),
     ),
     "genesys-chat": Preset(
         _genesys_chat,
@@ -73,7 +104,54 @@ PRESETS: Final[dict[str, Preset]] = {
         auth="oauth",
         paths={"completions": "/api/v2/ai/llm/chat/completions", "token": "/login/oauth2/token"},
         scopes=("ai:llm:write", "ai:llm:read"),
-        limits=PromptLimits(frozenset({"system", "user", "assistant"}), 4_096, 8_192, _NOT_FOR_GENESYS),
+        address="region",
+        limits=PromptLimits(
+            frozenset({"system", "user", "assistant"}), 4_096, context_window=8_192, refused_options=_NOT_SENT
+        ),
+    ),
+    "genesys-conversations": Preset(
+        GenesysConversations,
+        "websocket",
+        needs_prompt=False,
+        auth="oauth",
+        paths={
+            "quotas": "/api/v2/ai/models/{model}/quotas",
+            "stream": "/api/v2/conversations/websocket",
+            "token": "/oauth/token",
+        },
+        scopes=("ai:read", "conversations:read", "ai:chat:stream"),
+        token_style="form",  # noqa: S106 - no password
+        address="region",
+        limits=PromptLimits(refused_options=_NOT_SENT, required=("conversation_id",)),
+        settings=frozenset({"conversation_id", "max_tokens", "replay", "reorder_window", "gap_s", "quota_fresh_s"}),
+    ),
+    "genesys-gateway": Preset(
+        GenesysGateway,
+        "websocket",
+        needs_prompt=False,
+        auth="oauth",
+        paths={"stream": "/api/v2/ai/llm/gateway/completions/stream", "token": "/oauth/token"},
+        scopes=("ai:llm:gateway:use", "ai:llm:gateway:stream", "ai:llm:prompt:read"),
+        leeway_s=300.0,
+        address="region",
+        limits=PromptLimits(max_output=4_096, refused_options=_NOT_SENT, required=("prompt_id",)),
+        settings=frozenset({"prompt_id", "max_tokens", "temperature", "context_format", "messages_field"}),
+        client_id_header="x-genesys-client-id",
+        retries=Retries(least_s=2.0, base_s=4.0),
+    ),
+    "cognigy": Preset(
+        Cognigy,
+        "websocket",
+        needs_prompt=False,
+        auth="oauth",
+        paths={"config": "/api/v2/llm/gateway/config", "stream": "/api/v2/llm/stream", "token": "/api/v2/oauth/token"},
+        scopes=("llm:stream", "bot:dialog:write", "api:access"),
+        token_style="json",  # noqa: S106 - no password
+        address="environment",
+        limits=PromptLimits(refused_options=_NOT_SENT, required=("dialog_id",)),
+        settings=frozenset({"dialog_id", "max_tokens", "temperature", "configure", "opening", "byte_tokens"}),
+        turn_s=60.0,
+        retries=Retries(until_text=True),
     ),
 }
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trunkline.simulators.access import Limiter, Tokens
 
 _MAX_ONCE = 10_000
+
+# What a client broke: the request is none that the platform takes, a message is no text frame with a JSON object, its
+# fields are not those of the wire, it came out of order, the frames are no WebSocket, or no quota was asked for.
+Rule = Literal["request", "json", "fields", "order", "framing", "quota"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,8 @@ class Settings:
     """What holds for all requests of one simulator, and what they share.
 
     `texts` are all the texts that may be asked for, by name; `limiter` is None where nothing is limited; `once` knows
-    the requests that were answered 401 once.
+    the requests that were answered 401 once. A WebSocket on which nothing moves for `idle_s` is cut, Cognigy waits
+    `opening_wait_s` for an opening message, and a Genesys model gives `max_concurrent` answers at a time.
     """
 
     texts: dict[str, str]
@@ -78,6 +84,9 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
     limiter: Limiter | None = None
     once: Once = field(default_factory=Once)
+    idle_s: float = 30.0
+    opening_wait_s: float = 0.5
+    max_concurrent: int = 10
 
 
 class UnknownWordError(ValueError):

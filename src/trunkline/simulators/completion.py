@@ -14,12 +14,12 @@ from trunkline.simulators.asked import Asked, parse_json
 from trunkline.simulators.base import RefusalError, Settings, UnknownWordError
 from trunkline.simulators.chunks import Chunks
 from trunkline.simulators.connection import MAX_BODY
-from trunkline.simulators.directives import ECHO, Directives, read
+from trunkline.simulators.directives import Directives, read, until_stop
 from trunkline.simulators.exchange import Exchange
 from trunkline.simulators.faults import Faults
 from trunkline.simulators.play import play
 from trunkline.simulators.script import script
-from trunkline.simulators.tokens import count, repeat
+from trunkline.simulators.tokens import count
 
 
 def read_body(exchange: Exchange) -> object:
@@ -81,14 +81,8 @@ def to_json(value: object) -> bytes:
 
 def _text(index: int, asked: Asked, directives: Directives, settings: Settings) -> str:
     """Give the text of one choice, which no other choice has."""
-    name = directives.text or settings.default_text
-    text = directives.rest if name == ECHO else settings.texts[name]
-    if index:
-        text = f"(Answer {index + 1}) {text}"
-    if directives.tokens is not None:
-        text = repeat(text, directives.tokens)
-    ends = [place for place in (text.find(stop) for stop in asked.stops) if place >= 0]
-    return text[: min(ends)] if ends else text
+    lead = f"(Answer {index + 1}) " if index else ""
+    return until_stop(directives.words(settings, lead), asked.stops)
 
 
 def _choice(index: int, text: str, asked: Asked, faults: Faults) -> says.Choice:

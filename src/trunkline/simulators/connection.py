@@ -144,6 +144,25 @@ class Connection(asyncio.Protocol):
         if ahead:
             self._parser.receive_data(ahead)
 
+    def switch(self) -> None:
+        """Take all that comes from now on as bytes for `read`: the connection has left HTTP."""
+        ahead, _ = self._parser.trailing_data
+        self._unread[:0] = ahead
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether `read` would give something at once."""
+        return bool(self._unread)
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Give what has come after `switch`, or nothing where nothing comes in time."""
+        if not self._unread:
+            self._arrived = self._loop.create_future()
+            await self.first_of(self._arrived, timeout_s)
+        data = bytes(self._unread)
+        self._unread.clear()
+        return data
+
     # out
 
     async def write(self, data: bytes) -> None:

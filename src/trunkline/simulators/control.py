@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from trunkline.simulators.asked import parse_json
 from trunkline.simulators.base import RefusalError, UnknownWordError
 from trunkline.simulators.exchange import Exchange
-from trunkline.simulators.faults import FaultQueue, Faults, parse
+from trunkline.simulators.faults import SORTS, FaultQueue, Faults, Sort, parse
 from trunkline.simulators.ledger import Ledger
 
 PREFIX = "/_sim/"
@@ -21,10 +21,12 @@ _METHODS = {"/_sim/faults": ("GET", "POST", "DELETE"), "/_sim/ledger": ("GET", "
 class Control:
     """Answers `/_sim/faults` and `/_sim/ledger`, and says no to every path that no platform has.
 
-    - `POST /_sim/faults` `{"faults":[...],"connections":N}` sets the faults of the next N (default 1) requests. Words
-      with `token-` wait for token requests, all others for requests to any other platform; a list of one sort leaves
-      what waits of the other. `GET` shows what still waits, `DELETE` clears it; each answers
-      `{"faults","connections"}`, and the same again under `token` where something waits for token requests.
+    - `POST /_sim/faults` `{"faults":[...],"connections":N}` sets the faults of the next N (default 1) requests, and
+      `{"each":[[...],[...]]}` those of the next request and of the one after it. `"at"` says of which requests:
+      `platform`, `token`, `quota`, `config` or `variables`; without it, words with `token-` wait for token requests,
+      those with `quota-` for requests about a quota, all others for requests of a platform, and what waits of another
+      sort stays. `GET` shows what still waits, `DELETE` clears it; each answers `{"faults","connections"}`, then
+      `"then"` with the same of later requests, and the same again under the names of other sorts where something waits.
     - `GET /_sim/ledger` gives the list of records; `?wait=N` waits until N of them have ended, up to `&timeout=`
       seconds (default 5), after which it answers 504. `DELETE` clears.
     """
@@ -62,17 +64,23 @@ class Control:
             self._faults.set(Faults(), 0)
         if exchange.request.method == "POST":
             body = parse_json(exchange.request.body)
-            words = body.get("faults") if isinstance(body, dict) else None
-            if not isinstance(body, dict) or not isinstance(words, list) or not all(isinstance(w, str) for w in words):
-                raise RefusalError(400, 'The body must be {"faults":[...],"connections":N}.', "faults")
-            requests = body.get("connections", 1)
-            if not isinstance(requests, int) or isinstance(requests, bool) or not 1 <= requests <= _MAX_REQUESTS:
-                raise RefusalError(400, f"'connections' must be from 1 to {_MAX_REQUESTS}.", "connections")
-            try:
-                self._faults.set(parse(words), requests)
-            except UnknownWordError as problem:
-                raise RefusalError(400, f"{problem}.", "faults") from problem
+            if not isinstance(body, dict) or not body.keys() <= {"faults", "connections", "each", "at"}:
+                raise RefusalError(400, 'The body must be {"faults":[...],"connections":N} or {"each":[[...]]}.')
+            if "each" in body:
+                self._line_up(body["each"], _at(body))
+            else:
+                self._set_all(body.get("faults"), body.get("connections", 1), _at(body))
         return self._faults.record()
+
+    def _set_all(self, words: object, requests: object, at: Sort | None) -> None:
+        if not isinstance(requests, int) or isinstance(requests, bool) or not 1 <= requests <= _MAX_REQUESTS:
+            raise RefusalError(400, f"'connections' must be from 1 to {_MAX_REQUESTS}.", "connections")
+        self._faults.set(_faults(words, "faults"), requests, at)
+
+    def _line_up(self, each: object, at: Sort | None) -> None:
+        if not isinstance(each, list):
+            raise RefusalError(400, "'each' must be a list of lists of words.", "each")
+        self._faults.line_up([_faults(words, "each") for words in each], at)
 
     async def _wait(self, exchange: Exchange) -> None:
         query = parse_qs(exchange.request.query)
@@ -85,6 +93,23 @@ class Control:
                 raise RefusalError(504, f"Waited {timeout_s:g} s for {count} ended entries, there are {have}.", "wait")
         finally:
             ended.cancel()
+
+
+def _at(body: dict[str, object]) -> Sort | None:
+    at = body.get("at")
+    sort = next((sort for sort in SORTS if sort == at), None)
+    if at is not None and sort is None:
+        raise RefusalError(400, f"'at' must be one of {', '.join(SORTS)}.", "at")
+    return sort
+
+
+def _faults(words: object, param: str) -> Faults:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise RefusalError(400, f"'{param}' must be a list of words.", param)
+    try:
+        return parse(words)
+    except UnknownWordError as problem:
+        raise RefusalError(400, f"{problem}.", param) from problem
 
 
 def _number(query: dict[str, list[str]], name: str, default: float, high: float) -> float:

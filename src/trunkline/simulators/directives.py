@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from trunkline.simulators.base import UnknownWordError, nearest
-from trunkline.simulators.faults import FAULTS, Faults, parse
+from trunkline.simulators.base import Settings, UnknownWordError, nearest
+from trunkline.simulators.fault_words import MESSAGE_FAULTS
+from trunkline.simulators.faults import Faults, parse
+from trunkline.simulators.tokens import repeat
 
 ECHO = "echo"
 _KNOWN = ("text", "fault", "tokens", "interval-ms")
@@ -28,6 +30,12 @@ class Directives:
     tokens: int | None = None
     interval_ms: float | None = None
     faults: Faults = field(default_factory=Faults)
+
+    def words(self, settings: Settings, lead: str = "") -> str:
+        """Give the text that is to be said, after `lead` and in the length that was asked for."""
+        name = self.text or settings.default_text
+        text = lead + (self.rest if name == ECHO else settings.texts[name])
+        return text if self.tokens is None else repeat(text, self.tokens)
 
 
 def read(message: str, texts: Collection[str]) -> Directives:
@@ -51,9 +59,15 @@ def read(message: str, texts: Collection[str]) -> Directives:
             _take(found, name, value, texts)
         if not item[2]:
             break
-    found.faults = parse(faults, FAULTS)
+    found.faults = parse(faults, MESSAGE_FAULTS)
     found.rest = f"{message[: begin.start()].strip()} {message[at:].strip()}".strip()
     return found
+
+
+def until_stop(text: str, stops: Iterable[str]) -> str:
+    """Give `text` up to the first of `stops` in it."""
+    ends = [place for place in (text.find(stop) for stop in stops) if place >= 0]
+    return text[: min(ends)] if ends else text
 
 
 def _take(found: Directives, name: str, value: str, texts: Collection[str]) -> None:

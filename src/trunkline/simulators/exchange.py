@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from http.client import responses
-from typing import Literal
+from typing import Literal, TypeVar
 
 from trunkline.simulators.access import Budget, Standing, Token
 from trunkline.simulators.base import RefusalError, Request, Settings
@@ -29,6 +29,7 @@ _WORDS = {
     429: "Too many requests; slow down.",
     503: "The model is overloaded; try again later.",
 }
+T = TypeVar("T")
 _ALLOWED = 300  # what a client may usually ask in a minute
 
 
@@ -47,7 +48,7 @@ class Exchange:
 
     What it awaits raises `ClientGoneError` when the client leaves and `StruckError` when a fault ends the connection;
     both are for the server. `headers` go out with the answer, whatever it is. `closes` tells the server to close the
-    connection after the answer.
+    connection after the answer. `shown` is the token that was found in the request.
     """
 
     connection: Connection
@@ -58,16 +59,20 @@ class Exchange:
     faults: Faults = field(default_factory=Faults)
     headers: dict[str, str] = field(default_factory=dict)
     closes: bool = False
+    shown: Token | None = None
 
     def add_faults(self, faults: Faults) -> None:
         """Add the faults that the request itself asks for."""
         self.faults |= faults
         self.entry.faults = self.faults.words
 
-    def token(self) -> tuple[Token | None, Standing]:
-        """Give the issued token that the request shows, with its standing, and write it into the ledger."""
+    def token(self, value: str | None = None) -> tuple[Token | None, Standing]:
+        """Give the issued token that the request shows, with its standing, and write it into the ledger.
+
+        `value` is the token where the request shows it elsewhere than as a bearer token.
+        """
         tokens = self.settings.tokens
-        token = tokens.get(self.request.bearer)
+        token = self.shown = tokens.get(self.request.bearer if value is None else value)
         if token:
             self.entry.shows(token.client_id, token.scopes, token.number)
         return token, tokens.standing(token)
@@ -91,6 +96,15 @@ class Exchange:
             await self.connection.sleep(late / 1000)
         return Body(self.connection, self.faults, self.rng, chunked=chunked)
 
+    async def switch(self, headers: dict[str, str]) -> None:
+        """Leave HTTP with a 101; the connection is closed afterwards."""
+        self.closes = True
+        await self.connection.sleep((self.faults.number("slow-headers") or 0) / 1000)
+        status = HTTPStatus.SWITCHING_PROTOCOLS
+        await self.connection.write(self._head(status, {**self.headers, **self._limit_headers(status), **headers}))
+        self.entry.status = status
+        self.connection.switch()
+
     async def respond(
         self, status: int, data: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
     ) -> None:
@@ -103,6 +117,22 @@ class Exchange:
     async def refuse(self, refusal: RefusalError, error: ErrorBody) -> None:
         """Say no, in the form that `error` gives it."""
         await self.respond(refusal.status, error(refusal, self), headers=refusal.headers)
+
+    async def checked(self, check: Callable[[], T], error: ErrorBody) -> T | None:
+        """Give what `check` gives, or None where a fault was played in place of any answer.
+
+        What `check` refuses is raised only where no such fault is set, but the ledger has what it has read.
+        """
+        found: T | RefusalError
+        try:
+            found = check()
+        except RefusalError as refusal:
+            found = refusal
+        if await self.instead(error):
+            return None
+        if isinstance(found, RefusalError):
+            raise found
+        return found
 
     async def instead(self, error: ErrorBody) -> bool:
         """Play a fault that stands in place of any answer; gives whether there was one."""
@@ -126,7 +156,7 @@ class Exchange:
         return False
 
     async def _unauthorized(self, error: ErrorBody) -> None:
-        token, _ = self.token()
+        token = self.shown or self.token()[0]
         if token:
             token.revoked = True
         challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
@@ -167,8 +197,8 @@ class Exchange:
             "date": _http_date(0),
             "server": "simulator",
             "x-request-id": f"req_{self.entry.sequence}",
-            **headers,
             "connection": "close" if self.closes else "keep-alive",
+            **headers,
         }
         lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in fields.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any, ClassVar
 
-from trunkline.simulators.access import Standing, Token
+from trunkline.simulators.access import Token
 from trunkline.simulators.asked import Asked, check
-from trunkline.simulators.base import RefusalError, Request
+from trunkline.simulators.base import RefusalError
 from trunkline.simulators.completion import complete, read_body, read_directives, to_json
 from trunkline.simulators.directives import Directives
 from trunkline.simulators.exchange import Exchange
 from trunkline.simulators.faults import Sort
+from trunkline.simulators.genesys_api import admit, check_method, correlate, error_body
 
 _COMPLETIONS = "/api/v2/ai/llm/completions"
 _CHAT = "/api/v2/ai/llm/chat/completions"
 _ME = "/api/v2/tokens/me"
-_CORRELATION = "inin-correlation-id"
 _CHAT_ROLES = ("system", "user", "assistant")
 _MAX_CONTENT = 4096
 _WRONG = "wrong"  # the model that does not exist
-_CODES = {
-    400: "bad.request",
-    401: "bad.credentials",
-    403: "missing.permissions",
-    404: "not.found",
-    405: "method.not.allowed",
-    406: "not.acceptable",
-    413: "request.entity.too.large",
-    415: "unsupported.media.type",
-    429: "too.many.requests.retry.after",
-    503: "service.unavailable",
-    504: "gateway.timeout",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +48,14 @@ class Genesys:
     """
 
     prefixes: ClassVar[tuple[str, ...]] = ("/api/v2/ai/llm", "/api/v2/tokens")
-    takes: ClassVar[Sort] = "platform"
+
+    def takes(self, path: str) -> Sort:
+        """Say which of the faults that wait are for a request to `path`."""
+        return "platform"
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer one request. Faults that stand in place of an answer come before any check of the request."""
-        exchange.headers[_CORRELATION] = _context_id(exchange.rng)
+        correlate(exchange)
         refusal: RefusalError | None = None
         token, asked, directives = None, None, None
         try:
@@ -87,24 +75,7 @@ class Genesys:
 
     def error(self, refusal: RefusalError, exchange: Exchange) -> bytes:
         """Give the error object of the API."""
-        status, message, code = refusal.status, refusal.message, refusal.code
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            wait = refusal.headers.get("retry-after", "")
-            message = "Rate limit exceeded the maximum."
-            message += f" Retry the request in [{wait}] seconds" if wait.isdigit() else ""
-        if refusal.param or not code:
-            # Where a field is at fault, the code is about the field.
-            usual = "bad.request" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "internal.server.error"
-            code = _CODES.get(status, usual)
-        error = {
-            "message": message,
-            "code": code,
-            "status": status,
-            "contextId": exchange.headers[_CORRELATION],
-            "details": [{"errorCode": refusal.code, "fieldName": refusal.param}] if refusal.param else [],
-            "errors": [],
-        }
-        return to_json(error)
+        return error_body(refusal, exchange)
 
     def _admit(self, exchange: Exchange) -> Token:
         """Check the address and the token, and count the request; raises `RefusalError`."""
@@ -112,22 +83,8 @@ class Genesys:
         route = _ROUTES.get(request.path)
         if route is None:
             raise RefusalError(404, f"The requested resource was not found: {request.path}.")
-        if request.method not in route.methods:
-            allowed = ", ".join(route.methods)
-            message = f"{request.path} takes {allowed}, received {request.method}."
-            raise RefusalError(405, message, headers={"allow": allowed})
-        token, standing = exchange.token()
-        if token is None or standing != "good":
-            raise _unauthorized(request, standing)
-        if limiter := exchange.settings.limiter:
-            budget = limiter.count(token.client_id)
-            exchange.headers |= budget.headers
-            if budget.over:
-                raise RefusalError(429, "Too many requests.", headers={"retry-after": str(budget.reset_s)})
-        if missing := [scope for scope in route.scopes if scope not in token.scopes]:
-            words = "Unable to perform the requested action. You are missing the following permission(s):"
-            raise RefusalError(403, f"{words} {', '.join(missing)}")
-        return token
+        check_method(exchange, *route.methods)
+        return admit(exchange, route.scopes)
 
     def _read(self, exchange: Exchange) -> tuple[Asked, Directives]:
         accepted = exchange.request.headers.get("accept", "").lower().split(",")
@@ -183,19 +140,3 @@ def _only(fields: dict[str, Any], known: tuple[str, ...], prefix: str = "") -> N
         if name not in known:
             shown = f"{prefix}{name[:80]}"
             raise RefusalError(400, f"'{shown}' is unknown; known are {', '.join(known)}.", shown, "unknown.field")
-
-
-def _unauthorized(request: Request, standing: Standing) -> RefusalError:
-    challenge = {"www-authenticate": 'Bearer error="invalid_token"'}
-    if not request.bearer:
-        message, code = "No authentication bearer token specified in authorization header.", "authentication.required"
-        challenge = {"www-authenticate": "Bearer"}
-    elif standing == "expired":
-        message, code = "The supplied credentials are expired and cannot be used.", "credentials.expired"
-    else:
-        message, code = f"Invalid login credentials: the token is {standing}.", "bad.credentials"
-    return RefusalError(401, message, code=code, headers=challenge)
-
-
-def _context_id(rng: random.Random) -> str:
-    return str(uuid.UUID(int=rng.getrandbits(128), version=4))

@@ -42,7 +42,10 @@ class OAuth:
     """
 
     prefixes: ClassVar[tuple[str, ...]] = ("/oauth/token", "/login/oauth2/token", "/api/v2/oauth/token")
-    takes: ClassVar[Sort] = "token"
+
+    def takes(self, path: str) -> Sort:
+        """Say which of the faults that wait are for a request to `path`."""
+        return "token"
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer one request. Faults that stand in place of an answer come before any check of the request."""

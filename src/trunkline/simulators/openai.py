@@ -27,7 +27,10 @@ class OpenAI:
     """
 
     prefixes: ClassVar[tuple[str, ...]] = ("/v1",)
-    takes: ClassVar[Sort] = "platform"
+
+    def takes(self, path: str) -> Sort:
+        """Say which of the faults that wait are for a request to `path`."""
+        return "platform"
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer one request. Faults that stand in place of an answer come before any check of the request."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 from trunkline.simulators.body import Body
 from trunkline.simulators.chunks import Chunks
 from trunkline.simulators.exchange import Exchange, StruckError
+from trunkline.simulators.faults import Faults
 from trunkline.simulators.script import Break, Pad, Say, Step
 from trunkline.simulators.sse import Sse
 
@@ -19,9 +20,9 @@ _MB = 1 << 20
 class Pace:
     """Lets the n-th piece go out n intervals after the first, whatever the pieces before it took."""
 
-    def __init__(self, exchange: Exchange, interval_ms: float) -> None:
-        self._connection = exchange.connection
-        self._interval_s = 0.0 if exchange.faults.has("flood") else interval_ms / 1000
+    def __init__(self, faults: Faults, interval_ms: float, sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._sleep = sleep
+        self._interval_s = 0.0 if faults.has("flood") else interval_ms / 1000
         self._due: float | None = None
 
     async def next(self) -> None:
@@ -31,14 +32,14 @@ class Pace:
         now = asyncio.get_running_loop().time()
         self._due = now if self._due is None else self._due + self._interval_s
         if self._due > now:
-            await self._connection.sleep(self._due - now)
+            await self._sleep(self._due - now)
 
 
 async def play(exchange: Exchange, steps: Iterator[Step], chunks: Chunks, interval_ms: float) -> None:
     """Stream the answer of one exchange; one piece is said every `interval_ms`."""
     sse = Sse(exchange.faults)
     body = await exchange.start(200, HEADERS)
-    pace = Pace(exchange, interval_ms)
+    pace = Pace(exchange.faults, interval_ms, exchange.connection.sleep)
     if sse.opening:
         await body.send(sse.opening)
     for step in steps:

@@ -16,7 +16,7 @@ from trunkline.simulators.base import RefusalError, Request, Settings
 from trunkline.simulators.connection import BadRequestError, ClientGoneError, Connection
 from trunkline.simulators.control import PREFIX, Control
 from trunkline.simulators.exchange import Exchange, StruckError
-from trunkline.simulators.faults import FaultQueue, Faults, parse
+from trunkline.simulators.faults import FaultQueue, Faults, Sort, parse
 from trunkline.simulators.ledger import Ledger, Record
 from trunkline.simulators.platforms import PLATFORMS, Platform
 from trunkline.simulators.texts import TEXTS
@@ -25,6 +25,7 @@ from trunkline.simulators.tokens import count
 _log = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 10_000
 _MAX_BUGS = 10
+_MISTAKES = (400, 405, 406, 409, 413, 415, 426, 505)  # the statuses that say that the request should not be like this
 
 
 class Simulator:
@@ -36,6 +37,9 @@ class Simulator:
 
     Tokens live for `token_lifetime_s`. `rate_per_minute` is what an OAuth client may ask of the Genesys platform in any
     60 seconds (None: no limit). Both are measured by `clock`, in seconds.
+
+    A WebSocket on which nothing moves for `idle_s` is cut. Where nothing is said of an opening message, Cognigy waits
+    `opening_wait_s` for one before it begins. A Genesys model gives `max_concurrent` answers at a time.
 
     Leaving the context closes the listener and all connections and ends all tasks; errors of the simulator itself are
     logged as they happen and raised then.
@@ -53,6 +57,9 @@ class Simulator:
         token_lifetime_s: float = 86_399,
         rate_per_minute: int | None = None,
         clock: Clock = time.monotonic,
+        idle_s: float = 30.0,
+        opening_wait_s: float = 0.5,
+        max_concurrent: int = 10,
     ) -> None:
         self._host = host
         self._port = port
@@ -65,6 +72,9 @@ class Simulator:
             token_lifetime_s=token_lifetime_s,
             tokens=Tokens(clock),
             limiter=None if rate_per_minute is None else Limiter(rate_per_minute, clock),
+            idle_s=idle_s,
+            opening_wait_s=opening_wait_s,
+            max_concurrent=max_concurrent,
         )
         self._ledger = Ledger()
         self._faults = FaultQueue()
@@ -105,12 +115,18 @@ class Simulator:
             raise KeyError(name)
         self._settings.default_text = name
 
-    def set_faults(self, faults: Iterable[str], connections: int = 1) -> None:
+    def set_faults(self, faults: Iterable[str], connections: int = 1, at: Sort | None = None) -> None:
         """Let the next `connections` requests have `faults`; raises `UnknownWordError`.
 
-        `token-` words wait for token requests, all others for requests to any other platform.
+        `at` says which requests: of tokens, about a quota, of a configuration, with variables, or any other of a
+        platform. Without it, `token-` words wait for token requests, `quota-` words for those about a quota, and all
+        others for requests of a platform.
         """
-        self._faults.set(parse(faults), connections)
+        self._faults.set(parse(faults), connections, at)
+
+    def line_up(self, *each: Iterable[str], at: Sort | None = None) -> None:
+        """Let the first of the next requests have the first of `each`, the second the second; else as `set_faults`."""
+        self._faults.line_up([parse(faults) for faults in each], at)
 
     def clear_ledger(self) -> None:
         """Forget all entries."""
@@ -215,7 +231,7 @@ class Simulator:
     async def _answer(self, connection: Connection, request: Request) -> bool:
         """Answer one request; gives whether the connection is to stay open."""
         platform = self._platform(request.path)
-        faults = self._faults.take(platform.takes) if platform else Faults()
+        faults = self._faults.take(platform.takes(request.path)) if platform else Faults()
         # The control routes are no part of what a platform was asked.
         ledger = Ledger() if request.path.startswith(PREFIX) else self._ledger
         entry = ledger.open(connection.number, request)
@@ -248,6 +264,8 @@ class Simulator:
         try:
             await answerer.answer(exchange)
         except RefusalError as refusal:
+            if refusal.status in _MISTAKES:
+                exchange.entry.breaks("request", refusal.message)
             await exchange.refuse(refusal, answerer.error)
             exchange.entry.end("refused")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import cache
 from typing import NamedTuple
 
@@ -46,6 +47,18 @@ def cut(text: str, limit: int | None = None) -> tuple[list[Piece], bool]:
             continue
         held, tokens = b"", 0
     return pieces, limit is not None and len(ids) > limit
+
+
+def cut_bytes(text: str, limit: int | None = None) -> tuple[list[tuple[bytes, str]], bool]:
+    """Give the bytes of the first `limit` tokens of `text`, each with the characters that are whole with it.
+
+    The second value says, as in `cut`, whether `limit` left something out.
+    """
+    encoding = _encoding()
+    ids = encoding.encode_ordinary(_valid(text))
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    tokens = [encoding.decode_single_token_bytes(token) for token in ids[:limit]]
+    return [(token, decoder.decode(token)) for token in tokens], limit is not None and len(ids) > limit
 
 
 def repeat(text: str, tokens: int) -> str:

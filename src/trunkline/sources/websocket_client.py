@@ -16,12 +16,20 @@ from trunkline.sources.base import Receiver, StreamRequest
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
+_UNREADABLE: Final = frozenset({1002, 1007, 1009})  # what we close with where RFC 6455 or our bounds are broken
 
 
 class WebSocketClient:
     """One WebSocket: text and binary messages come in whole, fragments put together."""
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext] = client_context) -> None:
+    def __init__(
+        self,
+        ping_every_s: float = PING_EVERY_S,
+        pong_within_s: float = PONG_WITHIN_S,
+        tls: Callable[[], ssl.SSLContext] = client_context,
+    ) -> None:
+        self._ping_every_s = ping_every_s
+        self._pong_within_s = min(pong_within_s, ping_every_s)  # until the next ping at most
         self._tls = tls
         self._listener: _Listener | None = None
         self._given_up = False
@@ -38,8 +46,9 @@ class WebSocketClient:
                     ssl_context=self._tls() if url.startswith("wss:") else None,
                     websocket_handshake_timeout=request.connect_timeout_s,
                     enable_auto_ping=True,
-                    auto_ping_idle_timeout=PING_EVERY_S,
-                    auto_ping_reply_timeout=PONG_WITHIN_S,
+                    auto_ping_idle_timeout=self._ping_every_s,
+                    auto_ping_reply_timeout=self._pong_within_s,
+                    auto_ping_strategy=picows.WSAutoPingStrategy.PING_PERIODICALLY,
                     max_frame_size=MAX_MESSAGE_BYTES,
                     max_redirects=0,
                     extra_headers=dict(request.headers),
@@ -52,6 +61,10 @@ class WebSocketClient:
         except (OSError, picows.WSError) as error:
             detail = f"no connection: {str(error) or type(error).__name__}"
             self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
+        else:
+            if not listener.connected:
+                detail = "no connection: it was closed before any answer to the handshake"
+                self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
 
     def send(self, data: bytes) -> None:
         """Send one text message; on a link that is gone it is dropped, and `closed` tells of the loss."""
@@ -92,6 +105,9 @@ class _Listener(picows.WSListener):
         self._transport: picows.WSTransport | None = None
         self._fragments: bytearray | None = None
         self._loss: Loss | None = None
+        self._farewell: asyncio.Task[None] | None = None
+        self.connected = False
+        """Whether the handshake has ever been answered."""
 
     def send(self, data: bytes) -> None:
         if self._transport is not None:
@@ -106,6 +122,7 @@ class _Listener(picows.WSListener):
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
+        self.connected = True
         if self._receiver is None:  # given up during the handshake
             transport.disconnect()
         else:
@@ -118,7 +135,8 @@ class _Listener(picows.WSListener):
             text = (frame.get_close_message() or b"").decode("utf-8", "replace")
             number = int(code.value)
             detail = f"the platform closed the WebSocket with {number}" + (f": {text}" if text else "")
-            self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
+            if transport.close_handshake.sent is None:  # else the platform only answers ours, which says what is wrong
+                self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
             transport.send_close(picows.WSCloseCode.OK)
             transport.disconnect()
         elif kind in (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
@@ -126,9 +144,11 @@ class _Listener(picows.WSListener):
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         receiver, self._receiver = self._receiver, None
+        # The transport also keeps why it failed for somebody to fetch; it is told below, and fetched to be forgotten.
+        self._farewell = asyncio.get_running_loop().create_task(transport.wait_disconnected())
+        self._farewell.add_done_callback(lambda done: done.cancelled() or done.exception())
         if receiver is not None:
-            lost = Loss(clean=False, detail="the link was lost without a close frame", code=1006)
-            receiver.closed(self._loss or lost)
+            receiver.closed(self._loss or _loss_of(transport))
 
     def _message(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
@@ -144,3 +164,14 @@ class _Listener(picows.WSListener):
             payload, self._fragments = bytes(self._fragments), None
         if self._receiver is not None:
             self._receiver.receive(payload)
+
+
+def _loss_of(transport: picows.WSTransport) -> Loss:
+    """Return why a link went down that the platform did not close: what it sent cannot be read, or it is gone."""
+    closing = transport.close_handshake
+    if closing is None or closing.sent is None:
+        return Loss(clean=False, detail="the link was lost without a close frame", code=1006)
+    words = str(closing.sent.reason or "no words")
+    if int(closing.sent.code.value) in _UNREADABLE:
+        return Loss(clean=False, reason="upstream_protocol", detail=f"the WebSocket cannot be read: {words}", code=1006)
+    return Loss(clean=False, detail=f"the link is dead: {words}", code=1006)
