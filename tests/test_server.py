@@ -236,7 +236,7 @@ async def test_simulate_serves_a_text_of_ones_own(tmp_path):
     text.write_text("Only this.")
     async with process("simulate", "--port", "0", "--interval-ms", "0", "--text", str(text)) as running:
         assert running.stdout is not None
-        url = (await running.stdout.readline()).decode().split(" on ")[1].split(";")[0]
+        url = (await running.stdout.readline()).decode().rpartition(" ")[2].strip()
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
         async with httpx.AsyncClient() as http:
             answer = (await http.post(f"{url}/chat/completions", json=body)).json()

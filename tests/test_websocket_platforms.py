@@ -562,6 +562,7 @@ async def test_a_platform_that_is_away_before_the_first_text_leaves_the_turn_to_
     settings["upstreams"]["other"] = settings_of(simulator, GATEWAY)["upstreams"]["support"]
     settings["default_upstream"] = "support"
     async with Relay(settings) as relay:
+        object.__setattr__(relay._transports, "random", lambda: 0.0)  # as in `relay_of`
         simulator.line_up(["reset-after=0"], ["status=503", "retry-after=1"], ["slow-first=1200"], at="platform")
         text, notices, ended = await ask(relay, CONVERSATIONS, prompt_id="p-1")
     (record,) = await streams(simulator, GATEWAY)
