@@ -171,11 +171,20 @@ def check(config: Path | None, *, live: bool) -> None:
         click.echo(f"  answers are {screened}")
     count = len(settings.keys)
     click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
+    _check_database(settings.store)
     click.echo(f"store: {settings.store.said()}")
     click.echo(f"listens on {settings.server.host}:{settings.server.port}")
     click.echo("The settings are valid.")
     if live and not _run(_check_live(settings)):
         sys.exit(1)
+
+
+def _check_database(store: StoreSettings) -> None:
+    """Look at the address of the database, without connecting. Raises `SettingsError`."""
+    if store.database is not None:
+        from trunkline.records.postgresql import PostgresqlServer  # noqa: PLC0415 - as in serve
+
+        PostgresqlServer.at(store.database.get_secret_value()).close()
 
 
 async def _check_live(settings: Settings) -> bool:

@@ -7,10 +7,12 @@ import sys
 from contextlib import closing
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from records.archived import Place, turn, turn_id
+from trunkline.cli import cli
 from trunkline.core.errors import DatabaseError, SettingsError
 from trunkline.records.postgresql import PostgresqlServer
 from trunkline.records.records import Records
@@ -43,6 +45,16 @@ def fault_of(url: str) -> str:
 )
 def test_an_address_that_is_not_taken_is_refused_with_what_is(url, words):
     assert words in fault_of(url)
+
+
+def test_checking_the_settings_looks_at_the_address_without_connecting(tmp_path):
+    file = tmp_path / "trunkline.toml"
+    upstream = '[upstreams.support]\npreset = "openai"\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n'
+    for scheme, refused in [("mysql", True), ("postgresql", False)]:
+        file.write_text(f'[store]\ndatabase = "{scheme}://anna:{PASSWORD}@db/calls"\n{upstream}', encoding="utf-8")
+        told = CliRunner().invoke(cli, ["check", "--config", str(file)])
+        assert isinstance(told.exception, SettingsError) == refused
+        assert PASSWORD not in told.output + str(told.exception)
 
 
 def test_a_server_that_is_not_there_is_named():

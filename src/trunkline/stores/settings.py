@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trunkline.secrets import Secret
 
@@ -56,13 +56,6 @@ class StoreSettings(BaseModel):
     max_turns: int = Field(
         default=10_000, ge=1, description="How many ended turns `memory` keeps; the oldest go first."
     )
-
-    @field_validator("database")
-    @classmethod
-    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgresql+psycopg://")):
-            raise ValueError("expected an address that begins with postgresql://")
-        return value
 
     def said(self) -> str:
         """Say in words where turns rest."""
