@@ -33,7 +33,7 @@ from trunkline.log import Log
 from trunkline.pump import House
 from trunkline.repeats import IDEMPOTENCY, Repeats
 from trunkline.sources.sse_client import SsePool
-from trunkline.storage import Storage, open_durable, open_in_memory
+from trunkline.storage import Storage, open_durable, open_in_memory, wall_ms
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry, internal_error
 from trunkline.tokens import warm_up
@@ -44,10 +44,6 @@ from trunkline.version import VERSION
 
 def _breaker_state(breaker: Breaker) -> str:
     return breaker.state(time.monotonic())
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Relay:
@@ -122,12 +118,12 @@ class Relay:
         self.telemetry.breakers = {
             name: partial(_breaker_state, upstream.breaker) for name, upstream in upstreams.items()
         }
-        log = Log(storage.store, loop.call_soon, _wall_ms, self._report)
+        log = Log(storage.store, loop.call_soon, wall_ms, self._report)
         house = House(log, tasks, self.telemetry, storage.conversations, time.monotonic, random.random)
         server = settings.server
         limits = Limits(server.max_open_turns, server.max_open_turns_per_principal, server.keep_alive_s)
         admission = Admission(upstreams, settings.sole_upstream, settings.models)
-        self._turns = Turns(house, upstreams, admission, limits, _wall_ms)
+        self._turns = Turns(house, upstreams, admission, limits, wall_ms)
         if storage.durable is not None:
             self._turns.recorded = storage.durable.recorder.flush
         tasks.spawn(self._sweep(self._turns), "sweep")
@@ -141,7 +137,7 @@ class Relay:
         store = self.settings.store
         if store.durability == "memory":
             return open_in_memory(store)
-        return await open_durable(store, (IDEMPOTENCY, TICKET), _wall_ms, tasks, self.telemetry)
+        return await open_durable(store, (IDEMPOTENCY, TICKET), wall_ms, tasks, self.telemetry)
 
     async def __aexit__(self, *_: object) -> None:
         """Cancel what is still open, and stop."""
@@ -202,7 +198,7 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
                 record=storage.record,
             )
             access = Access(keys, tickets)
-            repeats = Repeats(_wall_ms, storage.claims(IDEMPOTENCY), storage.record)
+            repeats = Repeats(wall_ms, storage.claims(IDEMPOTENCY), storage.record)
             app.state.desk = Desk(
                 relay.turns, access, settings.server, relay.telemetry, repeats, settings.fallback_texts
             )

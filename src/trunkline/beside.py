@@ -16,7 +16,7 @@ from trunkline.core.events import Entry
 from trunkline.core.record import TurnRecord, outline
 from trunkline.guards.chain import MAX_CONVERSATIONS
 from trunkline.records.records import Records
-from trunkline.storage import Durable, open_durable
+from trunkline.storage import Durable, open_durable, wall_ms
 from trunkline.stores.base import Query, TurnLog
 from trunkline.stores.files import Disk
 from trunkline.stores.folder import Folder
@@ -159,7 +159,7 @@ class Beside:
 
         The relay that holds the folder does it; without one it is done here. The request is on record until then.
         """
-        number = self.records.ask_to_forget(conversation_id, principal, _wall_ms())
+        number = self.records.ask_to_forget(conversation_id, principal, wall_ms())
         until = time.monotonic() + FORGET_LIMIT_S
         while self.records.is_asked(number):
             if time.monotonic() > until:
@@ -193,7 +193,7 @@ async def compact(settings: StoreSettings) -> tuple[int, int]:
     async with _only_one(settings) as durable:
         before += await asyncio.to_thread(durable.records.size)
         await durable.store.settle()
-        now_ms = _wall_ms()
+        now_ms = wall_ms()
         ended_before_ms = now_ms - int(settings.retention * 1_000)
         while await asyncio.to_thread(durable.records.expire, ended_before_ms, now_ms, _BATCH) >= _BATCH:
             pass
@@ -216,13 +216,9 @@ async def holding(settings: StoreSettings) -> AsyncIterator[Durable]:
     """Hold the folder as a relay does, and mend what the last one left. Raises `FolderInUse`."""
     telemetry = Telemetry()
     tasks = Tasks(telemetry)
-    storage = await open_durable(settings.model_copy(update={"take_over_s": 0}), (), _wall_ms, tasks, telemetry)
+    storage = await open_durable(settings.model_copy(update={"take_over_s": 0}), (), wall_ms, tasks, telemetry)
     try:
         yield cast("Durable", storage.durable)
     finally:
         await storage.close()
         await tasks.close()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -167,6 +167,14 @@ class Follower:
             raise ReaderGone
         return not self._kept_alive
 
+    async def shown(self) -> None:
+        """Wait until something of the turn is shown: nobody hears of one that a crash could undo.
+
+        Raises `ReaderGone`.
+        """
+        while not self.turn.visible:
+            await self.wait(0)
+
     async def entries(self) -> AsyncGenerator[Sequence[Entry], None]:
         """Iterate over batches of entries until the turn has ended; a batch is empty where none came for a while."""
         while True:

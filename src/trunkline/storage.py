@@ -85,6 +85,11 @@ class Durable:
             self.folder.leave()
 
 
+def wall_ms() -> int:
+    """Return the time of day in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def open_in_memory(settings: StoreSettings) -> Storage:
     """Open a log that ends with this process."""
     return Storage(MemoryStore(settings), Conversations(_make_key), _make_key())

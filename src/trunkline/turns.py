@@ -92,8 +92,7 @@ class Turn:
     async def shown(self) -> None:
         """Wait until it is in the store: from then on it is found again, whatever happens to the relay."""
         with self._turns.house.log.follow(self.log) as follower:
-            while not self.log.visible:
-                await follower.wait(0)
+            await follower.shown()
 
     def follow(self, after: int = 0) -> Follower:
         """Join its readers; to be closed. Raises `OffsetPastTail`."""

@@ -318,7 +318,7 @@ class FollowResponse(Response):
             watch = asyncio.ensure_future(_until_gone(receive))
             watch.add_done_callback(follower.leave)
             try:
-                await shown(follower)
+                await follower.shown()
                 await self.serve(follower, scope, send)
             except ReaderGone:
                 pass
@@ -399,12 +399,6 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(usage)
     fields.pop("type")
     return fields
-
-
-async def shown(follower: Follower) -> None:
-    """Wait until something of a turn is shown: nobody hears of a turn that a crash could undo. Raises `ReaderGone`."""
-    while not follower.turn.visible:
-        await follower.wait(0)
 
 
 async def first_word(follower: Follower, timeout_s: float) -> Ended | None:

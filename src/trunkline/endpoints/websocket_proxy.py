@@ -23,7 +23,7 @@ from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import ClientId, LastReaderPolicy, Message, Terms, TurnRequest
 from trunkline.core.times import iso
 from trunkline.endpoints.access import Caller
-from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, shown, usage_fields
+from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
 from trunkline.endpoints.sockets import SERVICE_RESTART, Messages, framed, send_turn
 from trunkline.log import Follower, ReaderGone
@@ -217,7 +217,7 @@ class _Talk:
         follower = turn.follow(after)
         self._turn, self._follower = turn, follower
         try:
-            await shown(follower)
+            await follower.shown()
             ack = {"type": "handshake_ack", "tokenCount": tokens, "modelId": model_id, "turnId": turn.id}
             await self._say(ack)
         except BaseException:

@@ -127,9 +127,7 @@ class Cognigy:
         if found is None:
             return
         accept, token = found
-        if exchange.faults.has("revoked"):
-            token.revoked = True
-        await converse(exchange, accept, partial(self._talk, exchange, token))
+        await converse(exchange, accept, token, partial(self._talk, exchange, token))
 
     async def _talk(self, exchange: Exchange, token: Token, web_socket: WebSocket) -> None:
         settings = exchange.settings

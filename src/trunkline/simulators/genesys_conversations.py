@@ -126,9 +126,7 @@ class GenesysConversations:
         if found is None:
             return
         accept, token = found
-        if exchange.faults.has("revoked"):
-            token.revoked = True
-        await converse(exchange, accept, partial(self._talk, exchange, token))
+        await converse(exchange, accept, token, partial(self._talk, exchange, token))
 
     async def _talk(self, exchange: Exchange, token: Token, web_socket: WebSocket) -> None:
         subscription = read_message(await web_socket.message(), _Subscribe).subscriptions[0]

@@ -92,9 +92,7 @@ class GenesysGateway:
         if found is None:
             return
         accept, token = found
-        if exchange.faults.has("revoked"):
-            token.revoked = True
-        await converse(exchange, accept, partial(self._talk, exchange))
+        await converse(exchange, accept, token, partial(self._talk, exchange))
 
     def error(self, refusal: RefusalError, exchange: Exchange) -> bytes:
         """Give the error object of the API."""

@@ -14,6 +14,7 @@ from websockets.http11 import Request as Handshake
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from trunkline.simulators.access import Token
 from trunkline.simulators.base import RefusalError, Request, Rule
 from trunkline.simulators.body import Body
 from trunkline.simulators.connection import ClientGoneError
@@ -52,8 +53,15 @@ def check_handshake(request: Request) -> dict[str, str]:
     raise RefusalError(response.status_code, response.body.decode().strip(), headers=headers)
 
 
-async def converse(exchange: Exchange, accept: dict[str, str], talk: Callable[[WebSocket], Awaitable[None]]) -> None:
-    """Accept the WebSocket, let `talk` use it, and see to a proper end of it, whoever brings that about."""
+async def converse(
+    exchange: Exchange, accept: dict[str, str], token: Token, talk: Callable[[WebSocket], Awaitable[None]]
+) -> None:
+    """Accept the WebSocket, let `talk` use it, and see to a proper end of it, whoever brings that about.
+
+    `token` is what it was opened with; it is good for nothing more where that is asked for.
+    """
+    if exchange.faults.has("revoked"):
+        token.revoked = True
     await exchange.switch(accept)
     web_socket = WebSocket(exchange)
     entry = exchange.entry
