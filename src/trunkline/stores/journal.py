@@ -101,30 +101,25 @@ class Journal:
 
         Only `last_words` may use the reserve of a segment that can have no successor.
         """
-        bodies = [layout.body(batch) for batch in batches]
-        size = HEAD_BYTES * len(bodies) + sum(map(len, bodies))
+        records = [layout.record(batch, self._write + 1) for batch in batches]
+        size = sum(map(len, records))
         if self._at + size > self._limit:
             self._make_room(size, last_words=last_words)
             if self._at + size > (self._size if last_words else self._limit):
                 raise OSError(errno.ENOSPC, "no room for a segment that is large enough")
+            records = [layout.record(batch, self._write + 1) for batch in batches]  # Each segment counts its writes.
         self._write += 1
-        place = (self.number << PLACE_BITS) + self._at
-        parts: list[bytes] = []
+        self._write_whole(records[0] if len(records) == 1 else b"".join(records))
         places: list[Place] = []
-        for batch, body in zip(batches, bodies, strict=True):
-            parts += (layout.head(batch, self._write, body), body)
-            places.append(place)
-            place += HEAD_BYTES + len(body)
-        self._write_whole(b"".join(parts))
-        self._at += size
+        for record in records:
+            places.append((self.number << PLACE_BITS) + self._at)
+            self._at += len(record)
         return places
 
     def _write_whole(self, data: bytes) -> None:
         """Write where the records end; what a failed write left there is overwritten to its last byte."""
-        end = self._at + len(data)
-        if end < self._left_until:
-            data += bytes(self._left_until - end)
-        self._left_until = max(end, self._left_until)
+        data = data.ljust(self._left_until - self._at, b"\0")
+        self._left_until = self._at + len(data)
         self._files.write(self._fd, data, self._at)
         self._left_until = 0
 

@@ -69,16 +69,14 @@ def header(segment: int) -> bytes:
     return _HEADER.pack(MAGIC, segment)
 
 
-def body(batch: Batch) -> bytes:
-    """Return the events of a record; each was encoded once, for this and for all readers."""
-    return b"[%b]" % b",".join([entry.json for entry in batch.entries])
-
-
-def head(batch: Batch, write: int, events: bytes) -> bytes:
-    """Return what goes ahead of the events of a record."""
-    first = batch.entries[0]
-    rest = _REST.pack(LAST if batch.last else ENTRIES, write, batch.turn, first.offset, first.at_ms)
-    return _FRAME.pack(len(rest) + len(events), crc32(events, crc32(rest))) + rest
+def record(batch: Batch, write: int) -> bytes:
+    """Return the bytes of a record; each event was encoded once, for this and for all readers."""
+    turn, entries, last = batch
+    first = entries[0]
+    events = first.json if len(entries) == 1 else b",".join([entry.json for entry in entries])
+    rest = _REST.pack(LAST if last else ENTRIES, write, turn, first.offset, first.at_ms)
+    covered = b"%b[%b]" % (rest, events)
+    return _FRAME.pack(len(covered), crc32(covered)) + covered
 
 
 def scan(data: bytes, segment: int) -> Scan:
