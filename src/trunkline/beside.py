@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 from trunkline.core.errors import Fault, FolderInUse, Overloaded, SettingsError, TurnNotFound
@@ -16,17 +17,18 @@ from trunkline.core.events import Entry
 from trunkline.core.record import TurnRecord, outline
 from trunkline.guards.chain import MAX_CONVERSATIONS
 from trunkline.records.records import Records
-from trunkline.storage import Durable, open_durable, wall_ms
+from trunkline.storage import Durable, check_owner, open_durable, owner, wall_ms
 from trunkline.stores.base import Query, TurnLog
 from trunkline.stores.files import Disk
 from trunkline.stores.folder import Folder
 from trunkline.stores.journal import Journal, Place
 from trunkline.stores.recovery import Left, key_of, left_in, unbroken
 from trunkline.stores.settings import StoreSettings
+from trunkline.stores.tail import Tail
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry
 
-LOOK_EVERY_S: Final = 0.5  # each look reads the journal anew
+LOOK_EVERY_S: Final = 0.5
 FORGET_LIMIT_S: Final = 60.0
 _BATCH: Final = 200
 
@@ -52,7 +54,12 @@ class Beside:
             detail = f"there is no log in {settings.data_dir.absolute()}: no relay has run with these settings"
             raise SettingsError([Fault("store.data_dir", detail)])
         self._journal = Journal(self._folder.journal, Disk())
-        self.records = Records.open(settings)
+        self.records = Records.open(settings, migrate=False)
+        try:
+            check_owner(self._folder, self.records, settings, wall_ms())
+        except SettingsError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of it."""
@@ -67,10 +74,13 @@ class Beside:
 
     def find(self, turn_id: str) -> list[Entry]:
         """Return the entries of a turn so far. Raises `TurnNotFound`, `TurnForgotten`."""
+        return self._find(turn_id, Tail(self._journal, key_of(turn_id)))
+
+    def _find(self, turn_id: str, tail: Tail) -> list[Entry]:
         for _ in range(2):  # A turn may move from the journal to the archive in between.
             entries = self.records.find(turn_id)
-            if entries is None and (left := self._left().get(key_of(turn_id))) is not None:
-                entries = self._entries(left.places)
+            if entries is None and (places := tail.places()):
+                entries = self._entries(places)
             if entries:
                 return unbroken(entries)
         raise TurnNotFound(turn_id, whose=" in this log")
@@ -91,8 +101,9 @@ class Beside:
 
         Raises as `find`, `OffsetPastTail`, and `Overloaded` where nobody goes on with the turn.
         """
+        find = partial(self._find, turn_id, Tail(self._journal, key_of(turn_id)))
         while True:
-            entries = await asyncio.to_thread(self.find, turn_id)
+            entries = await asyncio.to_thread(find)
             turn = TurnLog.of(turn_id, entries)
             turn.check_offset(after)
             new = entries[turn.position(after) :]
@@ -101,7 +112,7 @@ class Beside:
                 after = new[-1].offset
             if turn.ended:
                 return
-            if not self.is_held and not TurnLog.of(turn_id, await asyncio.to_thread(self.find, turn_id)).ended:
+            if not self.is_held and not TurnLog.of(turn_id, await asyncio.to_thread(find)).ended:
                 detail = "The turn is open, and no relay runs that could go on with it: the next one to start ends it."
                 raise Overloaded("no_relay", detail)
             await asyncio.sleep(LOOK_EVERY_S)
@@ -181,6 +192,17 @@ async def _forget(durable: Durable, conversation_id: str, principal: str | None)
     await asyncio.to_thread(
         durable.records.forget_conversations, [name for name in named if principal in (None, name[0])]
     )
+
+
+def adopt(settings: StoreSettings) -> None:
+    """Give a database to the data folder of these settings, whichever it belonged to. Raises `SettingsError`."""
+    folder = Folder(settings.data_dir)
+    folder.make()
+    records = Records.open(settings)
+    try:
+        records.take_over(owner(folder, wall_ms()))
+    finally:
+        records.close()
 
 
 async def compact(settings: StoreSettings) -> tuple[int, int]:

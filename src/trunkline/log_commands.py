@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from trunkline.config import load
-from trunkline.core.errors import REASONS, TurnNotFound
+from trunkline.core.errors import REASONS, Fault, SettingsError, TurnNotFound
 from trunkline.core.events import Delta, Ended, Entry, Guarded, Notice, Started
 from trunkline.core.ids import is_client_id, is_turn_id
 from trunkline.core.record import TurnRecord, fold
@@ -129,7 +129,7 @@ def show_turn(config: Path | None, turn: str, *, as_json: bool) -> None:
 
 @click.group()
 def store() -> None:
-    """Check and compact the log."""
+    """Check and compact the log, and say whose archive a database is."""
 
 
 @store.command()
@@ -163,6 +163,26 @@ def compact(config: Path | None) -> None:
         pass  # It says what is wrong where there is no log.
     before, after = asyncio.run(beside.compact(settings))
     click.echo(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
+
+
+@store.command()
+@config_option
+@click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
+def adopt(config: Path | None, *, yes: bool) -> None:
+    """Make the database the archive of this data folder, where the folder that it belonged to is gone for good.
+
+    What that folder's journal holds and is not archived yet is not in this log, and `forget` does not reach it.
+    """
+    from trunkline import beside  # noqa: PLC0415 - the log is slow to import
+
+    settings = _settings(config)
+    if settings.database is None:
+        detail = "is not set: the archive is a file in the data folder, and always goes with it"
+        raise SettingsError([Fault("store.database", detail)])
+    if not yes:
+        click.confirm(f"Make the database the archive of {settings.data_dir.absolute()}?", abort=True)
+    beside.adopt(settings)
+    click.echo(f"The database is now the archive of {settings.data_dir.absolute()}.")
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,8 +14,10 @@ from functools import partial
 from typing import Final
 
 from trunkline.core.errors import Fault, SettingsError
+from trunkline.core.times import iso
 from trunkline.guards.chain import MAX_CONVERSATIONS, Conversations
 from trunkline.recorder import Recorder, secrets_of
+from trunkline.records.ownership import Owner
 from trunkline.records.records import Records
 from trunkline.stores.archive import Claim
 from trunkline.stores.base import Store
@@ -109,6 +112,7 @@ async def open_durable(
         records = await asyncio.to_thread(Records.open, settings)
         undo.push_async_callback(asyncio.to_thread, records.close)
         try:
+            await asyncio.to_thread(check_owner, folder, records, settings, wall_ms())
             opened = await _open(folder, records, settings, kinds, wall_ms, tasks, telemetry)
         except OSError as error:
             detail = f"the journal in {folder.journal} cannot be used: {error.strerror}"
@@ -128,6 +132,28 @@ async def _take(folder: Folder, wait_s: float) -> None:
             is_waiting = True
             logger.info("waiting for another relay to leave its folder folder=%s limit_s=%g", folder.path, wait_s)
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def check_owner(folder: Folder, records: Records, settings: StoreSettings, now_ms: int) -> None:
+    """Give a database that is not in the folder to it, if it belongs to none; raise `SettingsError` if to another.
+
+    A journal and its archive are one log: what is erased in one must not live on in the journal of another relay.
+    """
+    if settings.database is not None:
+        ours = owner(folder, now_ms)
+        found = records.own(ours)
+        if found.folder != ours.folder:
+            detail = (
+                f"this database is the archive of another relay's data folder ({found.place}, since "
+                f"{iso(found.since_ms)}). Give this relay a database of its own; where that folder is gone for good, "
+                "`trunkline store adopt` gives the database to this one"
+            )
+            raise SettingsError([Fault("store.database", detail)])
+
+
+def owner(folder: Folder, now_ms: int) -> Owner:
+    """Return how a database names this folder. Raises `OSError`."""
+    return Owner(folder.mark(), f"{socket.gethostname()}:{folder.path.absolute()}", now_ms)
 
 
 async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of

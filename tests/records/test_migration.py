@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from records.archived import turn, turn_id
+from records.archived import plain, turn, turn_id
 from trunkline.core.errors import SettingsError
 from trunkline.records.migration import HEAD, REVISION_TABLE
 from trunkline.records.records import Records
@@ -77,6 +77,17 @@ def test_relays_that_start_together_migrate_once(place):
     for records in opened:
         assert records.known([turn_id(1)]) == {}
         records.close()
+    assert place.run(f"SELECT version_num FROM {REVISION_TABLE}") == [(HEAD,)]
+
+
+def test_the_tables_of_an_older_version_are_brought_up_to_date_with_what_is_in_them(place):
+    with closing(place.open()) as records:
+        records.keep(turn_id(1), turn(1, "Hello"))
+    place.run("DROP TABLE owner")
+    place.run(f"UPDATE {REVISION_TABLE} SET version_num = '0001'")
+    records = place.open()
+    assert plain(records.find(turn_id(1))) == plain(turn(1, "Hello"))
+    assert records.owner() is None
     assert place.run(f"SELECT version_num FROM {REVISION_TABLE}") == [(HEAD,)]
 
 

@@ -9,13 +9,28 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from trunkline.core.errors import Fault, SettingsError
 from trunkline.records.base import Database
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest revision in `migrations/versions`."""
 
 REVISION_TABLE: Final = "trunkline_revision"
 """Where Alembic writes the revision of the tables: not its default, which other programs use as well."""
 
 _REVISION: Final = Table(REVISION_TABLE, MetaData(), Column("version_num", String(32)))
+
+
+def check_version(database: Database) -> None:
+    """Raise `SettingsError` where the tables are not those of this version; change nothing.
+
+    Raises what SQLAlchemy raises.
+    """
+    with database.reading() as connection:
+        current = _revision(connection)
+    if current != HEAD:
+        detail = (
+            f"its tables are not those of this version of trunkline (revision {str(current)[:32]}, expected {HEAD}). "
+            "Use the command of the version that the relay runs; a newer relay brings them up to date when it starts."
+        )
+        raise SettingsError([Fault(database.setting, detail)])
 
 
 def bring_up_to_date(database: Database) -> None:

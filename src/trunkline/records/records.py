@@ -14,7 +14,8 @@ from trunkline.core.record import TurnRecord
 from trunkline.records.base import Database
 from trunkline.records.expiry import CLAIMS_OVER, FORGOTTEN_FOR_MS, FORGOTTEN_LONG_AGO, KEYS_UNUSED
 from trunkline.records.failing import translated
-from trunkline.records.migration import bring_up_to_date
+from trunkline.records.migration import bring_up_to_date, check_version
+from trunkline.records.ownership import Owner, OwnerRow
 from trunkline.records.postgresql import PostgresqlServer
 from trunkline.records.sqlite import SqliteFile
 from trunkline.records.standing import ClaimRows, ConversationRows, ForgetRequest, ForgetRequestRows
@@ -37,18 +38,22 @@ class Records:
         self._claims = ClaimRows(database)
         self._conversations = ConversationRows(database)
         self._requests = ForgetRequestRows()
+        self._owner = OwnerRow(database)
         self._wipe_owed = False
 
     @classmethod
-    def open(cls, settings: StoreSettings) -> Records:
-        """Open the database, made or brought up to date where needed. Raises `SettingsError` with what to do."""
+    def open(cls, settings: StoreSettings, *, migrate: bool = True) -> Records:
+        """Open the database, made or brought up to date where needed. Raises `SettingsError` with what to do.
+
+        Without `migrate` its tables stay as they are: those of another version are refused.
+        """
         database: Database
         if settings.database is None:
             database = SqliteFile.at(settings.data_dir, survives_power_loss=settings.durability == "disk")
         else:
             database = PostgresqlServer.at(settings.database.get_secret_value())
         try:
-            bring_up_to_date(database)
+            (bring_up_to_date if migrate else check_version)(database)
         except SettingsError:
             database.close()
             raise
@@ -164,6 +169,22 @@ class Records:
         """Tell whether a request is not done yet."""
         with self._reading() as connection:
             return self._requests.has(connection, number)
+
+    def owner(self) -> Owner | None:
+        """Return the data folder that the database belongs to; None where it belongs to none yet."""
+        with self._reading() as connection:
+            return self._owner.read(connection)
+
+    def own(self, owner: Owner) -> Owner:
+        """Give the database to a data folder if it belongs to none; return the one that it belongs to."""
+        with self._writing() as connection:
+            self._owner.add(connection, owner)
+            return self._owner.read(connection) or owner
+
+    def take_over(self, owner: Owner) -> None:
+        """Give the database to a data folder, whichever it belonged to."""
+        with self._writing() as connection:
+            self._owner.replace(connection, owner)
 
     def verify(self) -> Iterator[Progress]:
         """Check everything that is kept, step by step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from trunkline.records.tables import TURN_LOGS
 FILE: Final = "trunkline.sqlite"
 
 _BUSY_MS: Final = 5_000  # how long a writer waits for that of another process
+_LOOK_AGAIN_S: Final = 0.01
 _WIPE_BUSY_MS: Final = 100  # while a checkpoint waits for readers, nobody can write
 _VACUUM_PAGES: Final = 2_000  # 8 MB; the file shrinks in steps that do not keep writers waiting
 _DISTANCE: Final = 512
@@ -79,9 +81,10 @@ class SqliteFile:
 
     def _prepare(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # `_begin` begins transactions, not the driver
+        # It has an effect on an empty file only, and there before all others.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").fetchall()
+        _use_wal(connection)
         for pragma in (
-            "auto_vacuum = INCREMENTAL",  # has an effect on an empty file only, and there before all others
-            "journal_mode = WAL",
             f"synchronous = {self._synchronous}",
             "secure_delete = ON",
             "journal_size_limit = 67108864",
@@ -172,6 +175,20 @@ class SqliteFile:
     def close(self) -> None:
         """Close all connections; the last one empties the write-ahead log."""
         self._engine.dispose()
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch to the write-ahead log; where others open a new file at the same time, SQLite does not wait for them."""
+    until = time.monotonic() + _BUSY_MS / 1_000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

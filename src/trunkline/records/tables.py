@@ -76,6 +76,16 @@ FORGET_REQUESTS: Final = Table(
 )
 """What another process asks the relay to erase."""
 
+OWNER: Final = Table(
+    "owner",
+    METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("folder", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+)
+"""The data folder whose journal this archive goes with: one row, where the database is not in that folder."""
+
 
 def _only(condition: ColumnElement[bool]) -> dict[str, Any]:
     return {"sqlite_where": condition, "postgresql_where": condition}

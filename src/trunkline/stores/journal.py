@@ -216,6 +216,11 @@ class Journal:
         """Read a segment from its beginning, check each record, and tell what is damaged. Raises `OSError`."""
         return layout.scan(self._path(segment).read_bytes(), segment)
 
+    def read_on(self, segment: int, at: int, before: int, records: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+        """Add the records from a place of a segment on that are whole by now; see `whole_records`. Raises `OSError`."""
+        with self._path(segment).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return layout.whole_records(data, at, before, records)
+
     def read(self, places: Iterable[Place]) -> list[Entry]:
         """Return the entries of a turn's records. Raises `OSError`, and `ValueError` where there is no such record.
 

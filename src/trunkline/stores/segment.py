@@ -96,7 +96,7 @@ def scan(data: bytes, segment: int) -> Scan:
     return found
 
 
-def whole_records(data: bytes, at: int, before: int, records: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+def whole_records(data: bytes | mmap, at: int, before: int, records: list[tuple[int, int, bytes]]) -> tuple[int, int]:
     """Add the records from a place on, as far as they are whole; return where they end, and the last one's write.
 
     None is of a write before `before`. A journal may hold millions, and a relay that starts waits for this loop.
