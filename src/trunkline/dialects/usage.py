@@ -11,7 +11,9 @@ def usage_of(value: Any) -> Usage | None:
     """Return what a `usage` object says; None where there is none, or nothing in it that is a count."""
     if not isinstance(value, dict):
         return None
-    prompt, completion, total = (_count(value.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    prompt = _count(value.get("prompt_tokens"))
+    completion = _count(value.get("completion_tokens"))
+    total = _count(value.get("total_tokens"))
     if prompt is None and completion is None:
         return None
     both = (prompt or 0) + (completion or 0)
@@ -19,6 +21,6 @@ def usage_of(value: Any) -> Usage | None:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) not in (int, float):  # a bool is no count
         return None
     return int(value) if 0 <= value < 1 << 53 else None

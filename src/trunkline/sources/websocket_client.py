@@ -16,6 +16,7 @@ from trunkline.sources.base import Receiver, StreamRequest
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
+_DATA: Final = (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION)
 _UNREADABLE: Final = frozenset({1002, 1007, 1009})  # what we close with where RFC 6455 or our bounds are broken
 
 
@@ -130,7 +131,9 @@ class _Listener(picows.WSListener):
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
-        if kind is picows.WSMsgType.CLOSE:
+        if kind in _DATA:
+            self._message(transport, frame)
+        elif kind is picows.WSMsgType.CLOSE:
             code = frame.get_close_code()
             text = (frame.get_close_message() or b"").decode("utf-8", "replace")
             number = int(code.value)
@@ -139,8 +142,6 @@ class _Listener(picows.WSListener):
                 self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
             transport.send_close(picows.WSCloseCode.OK)
             transport.disconnect()
-        elif kind in (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
-            self._message(transport, frame)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         receiver, self._receiver = self._receiver, None
