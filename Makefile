@@ -48,7 +48,7 @@ kill-test: $(VENV)/.dev ## kills the relay again and again while turns stream; A
 soak: $(VENV)/.dev ## steady load on the durable log, and nothing may grow; ARGS="--minutes 10"
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
-bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (7 minutes); ARGS=--quick, --guards, --restart, --profile, --check
+bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (9 minutes); ARGS=--quick, --guards, --restart, --profile, --check
 	PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.dev ## write the pinned requirements anew

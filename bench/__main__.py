@@ -25,7 +25,7 @@ PROFILED = ("sse-200", "sse-unpaced")
 
 
 def _chosen(only: str | None, files: int, *, quick: bool) -> list[Case]:
-    names = [case.name for case in CASES] if only is None else only.split(",")
+    names = [case.name for case in CASES if case.usual] if only is None else only.split(",")
     by_name = {case.name: case for case in CASES}
     if unknown := [name for name in names if name not in by_name]:
         raise click.BadParameter(
@@ -45,7 +45,7 @@ def _tell(run: Run, measured: Measured) -> None:
     what = f"{run.load.streams} x {run.load.readers}, {run.load.interval_us / 1e3:g} ms"
     exact = f"{outcome.exact}/{outcome.answers} exact"
     calibration = f"loop {measured.calibration_ms:.1f} ms" if measured.calibration_ms else ""
-    click.echo(f"{run.peer:17} {run.way:9} {what:16} {cost}  {p99}  {exact}  {calibration}", err=True)
+    click.echo(f"{run.peer:17} {run.asks:13} {run.way:9} {what:16} {cost}  {p99}  {exact}  {calibration}", err=True)
 
 
 def _guards(repeats: int, cores: Cores, history: Path | None, *, quick: bool) -> bool:

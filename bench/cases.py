@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench.load import Load, Way
+from bench.load import Load, Platform, Way
 from bench.peers import DIRECT, STORES, Store, relay
 
 
@@ -21,6 +21,10 @@ class Case:
     load: Load
     beside: Load | None
     """None where the baseline has nothing of the kind."""
+    asks: Platform = "bench"
+    """The relay's upstream; the baseline always has the event stream."""
+    usual: bool = True
+    """Measured where nobody names cases."""
     store: Store = "process"
     compared: bool = False
     """The same load goes through relays with the other stores, too: what does the journal cost?"""
@@ -34,6 +38,7 @@ class Run(NamedTuple):
     peer: str
     way: Way
     load: Load
+    asks: Platform = "bench"
 
 
 def _paced(streams: int) -> Load:
@@ -57,6 +62,13 @@ CASES: Final = (
     Case("ws-50", "proxy-ws", _paced(50), _paced(50)),
     Case("ws-200", "proxy-ws", _paced(200), _paced(200)),
     Case("ws-unpaced", "proxy-ws", _UNPACED, _UNPACED),
+    Case("gateway-sse-200", "openai", _paced(200), _paced(200), "gateway"),
+    Case("gateway-ws-200", "proxy-ws", _paced(200), _paced(200), "gateway"),
+    Case("gateway-sse-unpaced", "openai", _UNPACED, _UNPACED, "gateway", usual=False),
+    Case("cognigy-sse-200", "openai", _paced(200), _paced(200), "cognigy"),
+    Case("cognigy-ws-200", "proxy-ws", _paced(200), _paced(200), "cognigy", usual=False),
+    Case("conversations-sse-200", "openai", _paced(200), _paced(200), "conversations"),
+    Case("conversations-ws-200", "proxy-ws", _paced(200), _paced(200), "conversations", usual=False),
     Case("readers-1", "turn", _paced(50), _paced(50)),
     # For nginx each reader is a stream of its own.
     Case("readers-10", "turn", msgspec.structs.replace(_paced(20), readers=10), _paced(200)),
@@ -99,7 +111,7 @@ def within(case: Case, files: int) -> Case:
 
 def run_of(case: Case, store: Store) -> Run:
     """Return the run of a case through a relay with a store."""
-    return Run(relay(store), case.way, case.load)
+    return Run(relay(store), case.way, case.load, case.asks)
 
 
 def others_of(case: Case) -> dict[Store, Run]:

@@ -214,12 +214,17 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 KIB: Final = 1_024
+_SOCKETS: Final = ("gateway-sse-200", "gateway-ws-200", "cognigy-sse-200", "conversations-sse-200")
 FIRST_STEP: Final = (
     Budget("sse-200", "CPU per token, times nginx's", 5, lambda f: f.cpu_ratio),
     Budget("sse-200", "p99 of the latency, times nginx's", 3, lambda f: f.p99_ratio),
     Budget("sse-200", "us per token that the journal adds at process", 10, lambda f: _journal_us(f, "process")),
     Budget("sse-200", "us per token that the journal adds at disk", 20, lambda f: _journal_us(f, "disk")),
     Budget("sse-200", "ms that disk adds to the p50 of the latency", 10, lambda f: _journal_p50_ms(f, "disk")),
+    *(
+        Budget(case, "CPU per token with a WebSocket upstream, times nginx's", 5, lambda f: f.cpu_ratio)
+        for case in _SOCKETS
+    ),
     Budget("idle-stream", "KiB for an idle stream and its upstream", 40, lambda f: _kib(f.relay)),
     Budget("idle-reader", "KiB for an idle reader", 25, lambda f: _kib(f.relay)),
 )

@@ -19,12 +19,15 @@ import picows
 import uvloop
 
 from bench.proc import cpu_of, rss_of
+from bench.speech import Asked
 from bench.text import now_us
-from bench.upstream import RELEASE, Asked
+from bench.upstream import RELEASE
 from bench.wires import Answer, JsonCall, SocketReader, SseReader, Tally
 
 Way = Literal["openai", "turn", "turn-ws", "proxy-ws"]
 """POST /v1/chat/completions; POST /v1/turns and then its events, or its WebSocket; the WebSocket proxy protocol."""
+Platform = Literal["bench", "gateway", "cognigy", "conversations"]
+"""Which of the relay's upstreams is asked: OpenAI's event stream, or one of those with a WebSocket."""
 
 SETTLE_S: Final = 0.25  # after the last stream was opened and before the first one ends, where nothing counts
 GOLDEN: Final = 0.618034  # multiples of it, less their whole part, lie evenly between 0 and 1
@@ -75,6 +78,7 @@ class Job(msgspec.Struct):
     limit_s: float
     platform: int = 0
     """The platform's port, where held streams are released."""
+    asks: Platform = "bench"
 
 
 class Percentiles(msgspec.Struct):
@@ -261,42 +265,59 @@ async def _open(job: Job, index: int, tally: Tally, answers: list[Answer]) -> No
     asked_us = now_us()
     readers = [Answer(load.tokens, tally, asked_us) for _ in range(load.readers)]
     answers += readers
-    prompt = Asked(load.tokens, load.interval_us, load.hold).prompt()
+    prompt = Asked(load.tokens, load.interval_us, load.hold).word()
+    # Only this platform is sent no prompt; elsewhere a turn belongs to no conversation.
+    conversation = f"{prompt}.{index}" if job.asks == "conversations" else None
     try:
-        turn = await _create_turn(job.port, prompt) if job.way in ("turn", "turn-ws") else ""
+        turn = await _create_turn(job, prompt, conversation) if job.way in ("turn", "turn-ws") else ""
         for number, answer in enumerate(readers):
             if load.hold and number:
                 await asyncio.sleep(load.ramp_s / load.readers)
                 answer.asked_us = now_us()
-            await _connect(job, prompt, turn, answer)
+            await _connect(job, prompt, conversation, turn, answer)
     except (OSError, picows.WSError) as error:
         for answer in readers:
             answer.close(f"no connection: {error!r}")
 
 
-async def _connect(job: Job, prompt: str, turn: str, answer: Answer) -> None:
+async def _connect(job: Job, prompt: str, conversation: str | None, turn: str, answer: Answer) -> None:
     loop = asyncio.get_running_loop()
-    messages = [{"role": "user", "content": prompt}]
     if job.way == "proxy-ws":
-        ask = {"type": "init", "payload": {"modelId": "bench", "messages": messages, "temperature": 0.5}}
-        await _connect_socket(f"ws://127.0.0.1:{job.port}/ws", answer, msgspec.json.encode(ask))
+        await _connect_socket(f"ws://127.0.0.1:{job.port}/ws", answer, _init(job, prompt, conversation))
     elif job.way == "turn-ws":
         await _connect_socket(f"ws://127.0.0.1:{job.port}/v1/turns/{turn}/ws", answer, None)
     else:
-        request = _get(f"/v1/turns/{turn}/events")
-        if job.way == "openai":
-            body = {"model": "bench", "messages": messages, "stream": True, "stream_options": {"include_usage": True}}
-            request = _post("/v1/chat/completions", body)
+        request = _completion(job, prompt, conversation) if job.way == "openai" else _get(f"/v1/turns/{turn}/events")
         await loop.create_connection(lambda: SseReader(request, answer), "127.0.0.1", job.port)
+
+
+def _init(job: Job, prompt: str, conversation: str | None) -> bytes:
+    payload: dict[str, object] = {"modelId": job.asks, "messages": _messages(prompt), "temperature": 0.5}
+    if conversation is not None:
+        payload["conversationId"] = conversation
+    return msgspec.json.encode({"type": "init", "payload": payload})
+
+
+def _completion(job: Job, prompt: str, conversation: str | None) -> bytes:
+    body: dict[str, object] = {"model": job.asks, "messages": _messages(prompt), "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    if conversation is not None:
+        body["metadata"] = {"conversation_id": conversation}
+    return _post("/v1/chat/completions", body)
+
+
+def _messages(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
 
 
 async def _connect_socket(url: str, answer: Answer, first: bytes | None) -> None:
     await picows.ws_connect(lambda: SocketReader(answer, first), url)
 
 
-async def _create_turn(port: int, prompt: str) -> str:
+async def _create_turn(job: Job, prompt: str, conversation: str | None) -> str:
     """Create a turn and return its id."""
-    status, body = await _call(port, _post("/v1/turns", {"input": prompt, "upstream": "bench"}))
+    asked = {"input": prompt, "upstream": job.asks, "conversation_id": conversation}
+    status, body = await _call(job.port, _post("/v1/turns", asked))
     if status != 201:  # noqa: PLR2004 - Created
         raise OSError(f"POST /v1/turns was answered {status} {body[:200]!r}")
     return str(msgspec.json.decode(body)["id"])

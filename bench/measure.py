@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from bench.cases import WARM_UP, Run
-from bench.load import Job, Load, Outcome, Way
+from bench.load import Job, Load, Outcome, Platform, Way
 from bench.peers import DIRECT, ROOT, Peer, peer, upstream
 from bench.proc import Cores, calibrate, cpu_of, pinned
 
@@ -67,7 +67,7 @@ def warm_up(at: Peer, platform: Peer, cores: Cores) -> None:
 def one(run: Run, at: Peer, platform: Peer, cores: Cores) -> Measured:
     """Carry out one run."""
     calibration_ms = 0.0 if run.peer == DIRECT else calibrate(cores.middle)
-    measured = Measured(carry(run.way, run.load, at, platform, cores), calibration_ms)
+    measured = Measured(carry(run.way, run.load, at, platform, cores, run.asks), calibration_ms)
     settle(at)
     return measured
 
@@ -84,10 +84,10 @@ def settle(at: Peer) -> None:
         before = now
 
 
-def carry(way: Way, load: Load, at: Peer, platform: Peer, cores: Cores) -> Outcome:
+def carry(way: Way, load: Load, at: Peer, platform: Peer, cores: Cores, asks: Platform = "bench") -> Outcome:
     """Put a load on a peer, from a process of its own."""
     limit_s = load.length_s + SPARE_S + load.delivered * SPARE_FOR_EACH_S
-    job = Job(load, way, at.port, at.pids, platform.pids, limit_s, platform.port)
+    job = Job(load, way, at.port, at.pids, platform.pids, limit_s, platform.port, asks)
     with pinned(cores.load):
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from bench.load import Platform
 from bench.proc import Cores, family, pinned
 
 ROOT: Final = Path(__file__).parent.parent
@@ -82,7 +83,7 @@ def _bare(port: int, upstream_port: int) -> Command:
 
 def relay_settings(port: int, upstream_port: int, store: Store) -> str:
     """Return the settings of a relay in the folder that it is started in."""
-    return f"""
+    settings = f"""
 [server]
 port = {port}
 max_open_turns = 20000
@@ -93,12 +94,28 @@ drain_s = 0
 durability = "{store}"
 data_dir = "{DATA}"
 
-[upstreams.bench]
-preset = "openai"
-base_url = "http://{LOOPBACK}:{upstream_port}/v1"
+"""
+    return settings + "".join(_upstream(name, of, upstream_port) for name, of in _UPSTREAMS.items())
+
+
+_CLIENT: Final = {"client_id": "bench", "client_secret": "bench"}
+_UPSTREAMS: Final[dict[Platform, dict[str, str]]] = {
+    "bench": {"preset": "openai"},
+    "gateway": {"preset": "genesys-gateway", "prompt_id": "bench", **_CLIENT},
+    "cognigy": {"preset": "cognigy", "dialog_id": "bench", **_CLIENT},
+    "conversations": {"preset": "genesys-conversations", **_CLIENT},
+}
+
+
+def _upstream(name: str, settings: Mapping[str, str], port: int) -> str:
+    lines = "\n".join(f'{key} = "{value}"' for key, value in settings.items())
+    return f"""
+[upstreams.{name}]
+{lines}
+base_url = "http://{LOOPBACK}:{port}"
 model = "bench-model"
 
-[upstreams.bench.timeouts]
+[upstreams.{name}.timeouts]
 connect_s = 30
 first_token_s = 60
 between_tokens_s = 600
@@ -190,7 +207,11 @@ def _start(command: Command, folder: Path) -> subprocess.Popen[bytes]:
     for name, text in command.files.items():
         (folder / name).write_text(text, encoding="utf-8")
     # The relay's settings come from its file alone.
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TRUNKLINE", "OPENAI_", "GENESYS_"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("TRUNKLINE", "OPENAI_", "GENESYS_", "COGNIGY_"))
+    }
     kept.pop("WS_PORT", None)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (folder / "output").open("wb") as output:

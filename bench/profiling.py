@@ -21,7 +21,8 @@ from bench.sampler import Sample
 AREAS: Final = (
     ("read", ("trunkline/sources/", "trunkline/connect/", "aiohttp/", "aiofastnet/")),
     ("encode", ("trunkline/core/sse.py:encode", "trunkline/core/events.py", "trunkline/stores/base.py:TurnLog.render")),
-    ("dialect", ("trunkline/dialects/", "trunkline/core/sse.py")),
+    ("dialect", ("trunkline/dialects/", "trunkline/core/sse.py", "trunkline/core/foreign_json.py")),
+    ("dialect", ("trunkline/core/reorder.py",)),
     ("screen", ("trunkline/guards/",)),
     ("pump", ("trunkline/pump.py", "trunkline/upstreams.py", "trunkline/core/turn.py")),
     ("log", ("trunkline/log.py", "trunkline/stores/")),
@@ -48,7 +49,7 @@ def profile(case: Case, repeats: int, cores: Cores) -> str:
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder:
         with upstream(cores) as platform, peer(relay(case.store, sampled=True), platform, cores, Path(folder)) as at:
             warm_up(at, platform, cores)
-            outcomes += [carry(case.way, case.load, at, platform, cores) for _ in range(repeats)]
+            outcomes += [carry(case.way, case.load, at, platform, cores, case.asks) for _ in range(repeats)]
         samples = msgspec.json.decode((Path(folder) / SAMPLES).read_bytes(), type=list[Sample])
     windows = [(outcome.begin_us, outcome.end_us) for outcome in outcomes]
     measured = [sample.stack for sample in samples if any(begin <= sample.at_us < end for begin, end in windows)]

@@ -1,26 +1,24 @@
-"""A very cheap OpenAI-compatible platform: it streams the bench's text as server-sent events.
+"""A very cheap platform: it streams the bench's text as OpenAI's server-sent events, or over a WebSocket.
 
-What it says is asked for in the prompt, which every kind of client can send: `tokens=300 interval_us=20000` paces it,
-`interval_us=0` sends as fast as the reader takes it. With `hold=1` it falls silent after the first token, until
-somebody asks for `RELEASE`: then all that are silent go on.
+`speech.py` says how it is asked for; answers that are held fall silent until somebody asks for `RELEASE`: then all that
+are silent go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import sys
-import zlib
 from typing import Final
 
 import httptools
 import msgspec
 import uvloop
 
-from bench.text import TOKEN_CHARS, closing, now_us, token
+from bench.speech import PROMPT_TOKENS, Answer, Asked, Form, Speaker
+from bench.text import TOKEN_CHARS
+from bench.upstream_sockets import STREAMS, UNAUTHORIZED, Socket, answer_to, is_known, upgrade
 
-BURST_TOKENS: Final = 8  # written at once where nothing paces them
 MAX_LIFE_S: Final = 900  # a bench that was killed leaves nothing running
 RELEASE: Final = "/release"
 _RELEASED: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -43,24 +41,6 @@ class _Request(msgspec.Struct):
     messages: list[_Message]
 
 
-class Asked(msgspec.Struct):
-    """What a prompt asks for."""
-
-    tokens: int
-    interval_us: int = 0
-    hold: bool = False
-
-    def prompt(self) -> str:
-        """Return the prompt that asks for it."""
-        return f"tokens={self.tokens} interval_us={self.interval_us} hold={int(self.hold)}"
-
-    @classmethod
-    def read(cls, body: bytes) -> Asked:
-        """Read it from the last message of a chat completion request."""
-        prompt = msgspec.json.decode(body, type=_Request).messages[-1].content
-        return msgspec.convert(dict(re.findall(r"(\w+)=(\d+)", prompt)), cls, strict=False)
-
-
 def _framed(data: bytes) -> bytes:
     event = b"data: %b\n\n" % data
     return b"%x\r\n%b\r\n" % (len(event), event)
@@ -76,128 +56,65 @@ _BEFORE, _AFTER = _said(_MARK).split(_MARK)
 _ROLE: Final = _framed(_CHUNK % (_CHOICE % (b'{"role":"assistant","content":""}', b"null"), b""))
 
 
-def _end(checksum: int, tokens: int) -> bytes:
-    usage = b',"usage":{"prompt_tokens":7,"completion_tokens":%d,"total_tokens":%d}' % (tokens, tokens + 7)
-    finish = _framed(_CHUNK % (_CHOICE % (b"{}", b'"stop"'), b""))
-    return _said(closing(checksum)) + finish + _framed(_CHUNK % (b"", usage)) + _framed(b"[DONE]") + b"0\r\n\r\n"
+class _Events(Form):
+    """Server-sent events in chunks: a role, the text, why it ended, the usage, and `[DONE]`."""
+
+    def head(self) -> bytes:
+        return _HEAD + _ROLE
+
+    def piece(self, index: int, word: bytes) -> bytes:
+        return _BEFORE + word + _AFTER if len(word) == TOKEN_CHARS else _said(word)
+
+    def end(self, count: int) -> bytes:
+        usage = b',"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}'
+        finish = _framed(_CHUNK % (_CHOICE % (b"{}", b'"stop"'), b""))
+        counted = _framed(_CHUNK % (b"", usage % (PROMPT_TOKENS, count, PROMPT_TOKENS + count)))
+        return finish + counted + _framed(b"[DONE]") + b"0\r\n\r\n"
 
 
-class Answer:
-    """One answer on its way into a transport."""
-
-    def __init__(self, asked: Asked, transport: asyncio.Transport) -> None:
-        self._asked = asked
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._index = 0
-        self._checksum = 0
-        self._timer: asyncio.Handle | None = None
-        self._paused = False
-        self._released = False
-        transport.write(_HEAD + _ROLE)
-        self._begun = self._loop.time()
-        self._go_on()
-
-    def _go_on(self) -> None:
-        self._timer = self._loop.call_soon(self._tick if self._asked.interval_us or self._is_held else self._burst)
-
-    @property
-    def _is_held(self) -> bool:
-        return self._asked.hold and not self._released
-
-    def release(self) -> None:
-        """Fall silent no more: the next token comes now, the others after it as they are paced."""
-        self._released = True
-        self._begun = self._loop.time() - self._index * self._asked.interval_us / 1e6
-        self._go_on()
-
-    def stop(self) -> None:
-        """Say no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def pause(self) -> None:
-        """Wait: the reader is slow. A paced answer goes on, as a platform's would."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self._paused = False
-        if not self._asked.interval_us and not self._is_held:
-            self._timer = self._loop.call_soon(self._burst)
-
-    def _next(self, sent_us: int) -> bytes:
-        word = token(self._index, sent_us)
-        self._checksum = zlib.crc32(word, self._checksum)
-        self._index += 1
-        return _BEFORE + word + _AFTER
-
-    def _tick(self) -> None:
-        if self._index == self._asked.tokens:
-            self._transport.write(_end(self._checksum, self._index))
-            return
-        self._transport.write(self._next(now_us()))
-        if not self._is_held:
-            self._timer = self._loop.call_at(self._begun + self._index * self._asked.interval_us / 1e6, self._tick)
-
-    def _burst(self) -> None:
-        if self._paused or self._index == self._asked.tokens:
-            return
-        sent_us = now_us()
-        count = min(BURST_TOKENS, self._asked.tokens - self._index)
-        self._transport.write(b"".join([self._next(sent_us) for _ in range(count)]))
-        if self._index == self._asked.tokens:
-            self._transport.write(_end(self._checksum, self._index))
-        else:
-            self._timer = self._loop.call_soon(self._burst)
+_EVENTS: Final = _Events()
 
 
-class Connection(asyncio.Protocol):
-    """One HTTP connection: requests one after another, each answered with a stream, or `RELEASE`."""
+class Connection(Speaker):
+    """One HTTP connection: requests one after another, each answered with a stream, a call's answer, or `RELEASE`.
+
+    A request for a WebSocket turns it into one.
+    """
 
     def __init__(self, held: set[Answer]) -> None:
         """Share with the other connections the answers that wait to be released."""
-        self._held = held
+        super().__init__(held)
         self._path = b""
+        self._headers: dict[bytes, bytes] = {}
         self._parser = httptools.HttpRequestParser(self)
         self._body = bytearray()
-        self._answer: Answer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody listens any more."""
-        if self._answer is not None:
-            self._answer.stop()
-            self._held.discard(self._answer)
-
-    def pause_writing(self) -> None:
-        """The socket is full."""
-        if self._answer is not None:
-            self._answer.pause()
-
-    def resume_writing(self) -> None:
-        """The socket takes more."""
-        if self._answer is not None:
-            self._answer.resume()
-
     def data_received(self, data: bytes) -> None:
         """Read requests; what is none closes the connection."""
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgraded:
+            self._upgrade(data[upgraded.args[0] :])
         except httptools.HttpParserError:
             self._transport.close()
 
     def on_message_begin(self) -> None:
         """Forget the request before."""
         self._path = b""
+        self._headers.clear()
         self._body.clear()
 
     def on_url(self, url: bytes) -> None:
         """Gather the path."""
         self._path += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self._headers[name.lower()] = value
 
     def on_body(self, body: bytes) -> None:
         """Gather the body."""
@@ -205,13 +122,31 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer a request."""
+        if self._parser.should_upgrade():
+            return
         if self._path.decode() == RELEASE:
             self._release()
+        elif (answer := answer_to(self._parser.get_method(), self._path, self._authorization)) is not None:
+            self._transport.write(answer)
+        else:
+            prompt = msgspec.json.decode(self._body, type=_Request).messages[-1].content
+            self.speak(Asked.read(prompt), _EVENTS, self._transport)
+
+    @property
+    def _authorization(self) -> bytes:
+        return self._headers.get(b"authorization", b"")
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Become a WebSocket, where there is one at this path for who has a token."""
+        hear = STREAMS.get(self._path)
+        if hear is None or not is_known(self._authorization):
+            self._transport.write(UNAUTHORIZED)
+            self._transport.close()
             return
-        asked = Asked.read(bytes(self._body))
-        self._answer = Answer(asked, self._transport)
-        if asked.hold:
-            self._held.add(self._answer)
+        self._transport.write(upgrade(self._headers[b"sec-websocket-key"]))
+        socket = Socket(hear, self._transport, self._held)
+        self._transport.set_protocol(socket)
+        socket.data_received(rest)
 
     def _release(self) -> None:
         released = [*self._held]

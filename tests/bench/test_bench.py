@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import __main__ as command_line
 from bench import (
     bare_relay,
     cases,
@@ -243,6 +244,21 @@ def test_a_budget_that_is_not_met_or_not_measured_is_no_budget_met():
     assert (cpu.met, cpu.value, p99.met, p99.value) == (False, pytest.approx(5.5), True, 2)
     assert not any(verdict.met for verdict in figures.judge(found, "bare") if "nginx" in verdict.what)
     assert table.verdict_line(cpu).startswith("NOT MET")
+
+
+def test_a_websocket_upstream_has_its_budget():
+    found = found_of([outcome_of(101)], [outcome_of(20)], name="gateway-sse-200")
+    (verdict,) = figures.judge(found, "nginx")
+    assert (verdict.met, verdict.value, verdict.limit) == (False, pytest.approx(5.05), 5)
+    (kept,) = figures.judge(found_of([outcome_of(99)], [outcome_of(20)], name="gateway-sse-200"), "nginx")
+    assert kept.met
+
+
+def test_every_budget_is_one_of_a_case_that_is_measured_without_being_named():
+    usual = {case.name for case in command_line._chosen(None, 1 << 20, quick=False)}
+    assert {budget.case for budget in figures.FIRST_STEP} <= usual
+    assert "gateway-sse-unpaced" not in usual
+    assert [case.asks for case in command_line._chosen("gateway-sse-unpaced", 1 << 20, quick=True)] == ["gateway"]
 
 
 def test_what_the_journal_costs_is_the_difference_to_the_memory_store_of_the_same_repeat():
