@@ -287,6 +287,17 @@ class _WebSocket(_Unstuck, WebSocketsSansIOProtocol):
         extensions[LIVE_EXTENSION] = self._write
         await super().run_asgi()
 
+    def send_receive_event_to_app(self) -> None:
+        """Pass a message on; for one that is no text uvicorn would write a stack trace, whenever a client likes."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless the peer takes nothing: a flood of them would fill our memory with answers."""
         if self.writable.is_set():

@@ -281,6 +281,14 @@ async def test_a_message_that_is_too_long_closes_the_socket(simulator):
         assert client.socket.close_code == 1009
 
 
+async def test_text_that_is_no_utf8_closes_the_socket_and_is_no_fault_to_log(client, caplog):
+    await client.socket.send([b"\xc3", b"a"], text=True)
+    with pytest.raises(websockets.ConnectionClosed):
+        await client.next()
+    assert client.socket.close_code == 1007
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 def test_what_a_client_says_is_read_by_its_type():
     messages = [{"role": "user", "content": "hi"}]
     init = read(json.dumps({"type": "init", "payload": {"messages": messages, "unknown": 1}}))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from trunkline.dialects.base import Loss
@@ -83,9 +84,7 @@ async def test_a_connection_that_is_closed_without_an_answer_is_a_platform_that_
 
 async def test_a_ping_that_is_not_answered_means_that_the_link_is_dead():
     async def answer_no_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = (await reader.readuntil(b"\r\n\r\n")).decode()
-        key = next(line.split(": ")[1] for line in request.splitlines() if line.lower().startswith("sec-websocket-key"))
-        writer.write(_accepting(key))
+        writer.write(_accepting(await reader.readuntil(b"\r\n\r\n")))
         await reader.read()
         writer.close()
 
@@ -96,9 +95,11 @@ async def test_a_ping_that_is_not_answered_means_that_the_link_is_dead():
     assert "ping" in heard.loss.detail
 
 
-def _accepting(key: str) -> bytes:
+def _accepting(request: bytes) -> bytes:
     from websockets.utils import accept_key  # noqa: PLC0415 - of this test only
 
+    lines = request.decode().splitlines()
+    key = next(line.split(": ")[1] for line in lines if line.lower().startswith("sec-websocket-key"))
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     return f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
 
@@ -121,6 +122,69 @@ async def test_a_message_over_the_bound_in_many_frames_is_too():
     async with platform(talk, compression=None) as url:
         heard = await hear(url)
     assert heard.loss.reason == "upstream_protocol"
+
+
+@asynccontextmanager
+async def writing(data: bytes) -> AsyncIterator[tuple[str, asyncio.Future[bytes]]]:
+    """Accept one WebSocket, write bytes on it, and tell what came back after the handshake."""
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_accepting(await reader.readuntil(b"\r\n\r\n")) + data)
+        answer.set_result(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", answer
+
+
+def frames_of(data: bytes) -> list[tuple[int, bytes]]:
+    """The opcodes and payloads of short masked frames."""
+    frames = []
+    while data:
+        opcode, size, mask, payload = data[0] & 0x0F, data[1] & 0x7F, data[2:6], data[6:]
+        frames.append((opcode, bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload[:size]))))
+        data = payload[size:]
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(b"\xc1\x02hi", 1002, id="reserved bit of a text"),
+        pytest.param(b"\xd9\x00", 1002, id="reserved bits of a ping"),
+        pytest.param(b"\xf8\x00", 1002, id="reserved bits of a close"),
+        pytest.param(b"\x80\x02hi", 1002, id="the rest of nothing"),
+        pytest.param(b"\x01\x01a\x81\x01b", 1002, id="a message within a message"),
+        pytest.param(b"\x81\x01\xff", 1007, id="no UTF-8"),
+        pytest.param(b"\x01\x01\xc3\x80\x01a", 1007, id="no UTF-8 in two fragments"),
+    ],
+)
+async def test_what_breaks_the_protocol_ends_the_link_with_the_code_for_it(data: bytes, code: int):
+    after = b"\x81\x04more"
+    async with writing(data) as (url, answer), writing(data + after) as (url_with_more, answer_with_more):
+        for heard in (await hear(url), await hear(url_with_more)):
+            assert heard.events == ["opened", heard.loss]
+            assert (heard.loss.clean, heard.loss.reason) == (False, "upstream_protocol")
+        for raw in (await answer, await answer_with_more):
+            ((opcode, payload),) = frames_of(raw)
+            assert (opcode, int.from_bytes(payload[:2], "big")) == (8, code)
+
+
+async def test_a_character_may_be_cut_by_fragments_and_pings_and_binary_messages_hold_any_byte():
+    async with writing(b"\x01\x01\xc3\x89\x02hi\x80\x01\xa9\x82\x01\xff\x88\x02\x03\xe8") as (url, answer):
+        heard = await hear(url)
+        assert frames_of(await answer) == [(10, b"hi"), (8, b"\x03\xe8")]
+    assert heard.events == ["opened", "é".encode(), b"\xff", heard.loss]
+    assert heard.loss.clean
+
+
+@pytest.mark.parametrize("code", [0, 1006])
+async def test_a_close_code_that_must_not_be_sent_is_answered_with_1002_and_told_as_it_is(code: int):
+    async with writing(b"\x88\x02" + code.to_bytes(2, "big")) as (url, answer):
+        heard = await hear(url)
+        assert frames_of(await answer) == [(8, b"\x03\xea")]
+    assert (heard.loss.clean, heard.loss.reason, heard.loss.code) == (False, "upstream_interrupted", code)
 
 
 async def test_a_token_can_be_a_subprotocol():

@@ -16,7 +16,9 @@ from trunkline.sources.base import Receiver, StreamRequest
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
-_DATA: Final = (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION)
+_TEXT: Final = picows.WSMsgType.TEXT  # looked up once: it is asked for with every message
+_CONTINUATION: Final = picows.WSMsgType.CONTINUATION
+_DATA: Final = (_TEXT, picows.WSMsgType.BINARY, _CONTINUATION)
 _UNREADABLE: Final = frozenset({1002, 1007, 1009})  # what we close with where RFC 6455 or our bounds are broken
 
 
@@ -46,6 +48,7 @@ class WebSocketClient:
                     url,
                     ssl_context=self._tls() if url.startswith("wss:") else None,
                     websocket_handshake_timeout=request.connect_timeout_s,
+                    enable_auto_pong=False,  # pings are looked at like every other frame
                     enable_auto_ping=True,
                     auto_ping_idle_timeout=self._ping_every_s,
                     auto_ping_reply_timeout=self._pong_within_s,
@@ -105,6 +108,7 @@ class _Listener(picows.WSListener):
         self._receiver: Receiver | None = receiver
         self._transport: picows.WSTransport | None = None
         self._fragments: bytearray | None = None
+        self._is_text = False
         self._loss: Loss | None = None
         self._farewell: asyncio.Task[None] | None = None
         self.connected = False
@@ -131,17 +135,18 @@ class _Listener(picows.WSListener):
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
+        if transport.is_close_frame_sent:  # what comes now was sent before the platform knew of it
+            if kind is picows.WSMsgType.CLOSE:
+                transport.disconnect()
+            return
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            raise _broken("expected no reserved bit to be set, for no extension was agreed on")
         if kind in _DATA:
-            self._message(transport, frame)
+            self._message(frame)
         elif kind is picows.WSMsgType.CLOSE:
-            code = frame.get_close_code()
-            text = (frame.get_close_message() or b"").decode("utf-8", "replace")
-            number = int(code.value)
-            detail = f"the platform closed the WebSocket with {number}" + (f": {text}" if text else "")
-            if transport.close_handshake.sent is None:  # else the platform only answers ours, which says what is wrong
-                self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
-            transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
+            self._closing(transport, frame)
+        elif kind is picows.WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         receiver, self._receiver = self._receiver, None
@@ -151,20 +156,49 @@ class _Listener(picows.WSListener):
         if receiver is not None:
             receiver.closed(self._loss or _loss_of(transport))
 
-    def _message(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+    def _closing(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        code = frame.get_close_code()
+        text = (frame.get_close_message() or b"").decode("utf-8", "replace")
+        number = int(code.value)
+        detail = f"the platform closed the WebSocket with {number}" + (f": {text}" if text else "")
+        self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
+        unsayable = frame.payload_size and code in (picows.WSCloseCode.NO_INFO, picows.WSCloseCode.ABNORMAL_CLOSURE)
+        transport.send_close(picows.WSCloseCode.PROTOCOL_ERROR if unsayable else picows.WSCloseCode.OK)
+        transport.disconnect()
+
+    def _message(self, frame: picows.WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
-        if self._fragments is not None or not frame.fin:
-            self._fragments = (self._fragments or bytearray()) + payload
+        goes_on = frame.msg_type is _CONTINUATION
+        if self._fragments is None:
+            if goes_on:
+                raise _broken("expected the start of a message, got a continuation")
+            self._is_text = frame.msg_type is _TEXT
+            if not frame.fin:
+                self._fragments = bytearray(payload)
+                return
+        else:
+            if not goes_on:
+                raise _broken("expected the rest of a message, got the start of another")
+            self._fragments += payload
             if len(self._fragments) > MAX_MESSAGE_BYTES:
                 detail = f"expected messages of at most {MAX_MESSAGE_BYTES} bytes, got more"
-                self._loss = Loss(clean=False, reason="upstream_protocol", detail=detail)
-                transport.disconnect()
-                return
+                raise picows.WSProtocolError(picows.WSCloseCode.MESSAGE_TOO_BIG, detail)
             if not frame.fin:
                 return
             payload, self._fragments = bytes(self._fragments), None
+        if self._is_text:
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                detail = "expected UTF-8 in a text message"
+                raise picows.WSProtocolError(picows.WSCloseCode.INVALID_TEXT, detail) from None
         if self._receiver is not None:
             self._receiver.receive(payload)
+
+
+def _broken(detail: str) -> picows.WSProtocolError:
+    """Make what, raised in a callback, has picows close the link with 1002."""
+    return picows.WSProtocolError(picows.WSCloseCode.PROTOCOL_ERROR, detail)
 
 
 def _loss_of(transport: picows.WSTransport) -> Loss:
