@@ -148,7 +148,12 @@ UNKNOWN = [
     ({"keys": [{"name": "a", "sha256": DIGEST, "sha": ""}]}, "keys.0.sha", '"sha256"', "name, sha256"),
     ({"store": {"retention_s": 9}}, "store.retention_s", '"retention"', "durability, data_dir, database, retention"),
     (upstream(modell="x"), "upstreams.support.modell", '"model"', "preset, base_url"),
-    (upstream(timeouts={"turn": 1}), "upstreams.support.timeouts.turn", '"turn_s"', "connect_s, first_token_s"),
+    (
+        upstream(timeouts={"turn": 1}),
+        "upstreams.support.timeouts.turn",
+        '"turn_s"',
+        "connect_s, handshake_s, first_token_s",
+    ),
 ]
 
 

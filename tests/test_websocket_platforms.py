@@ -194,7 +194,7 @@ BROKEN = [
 async def test_each_bad_day_has_its_reason_and_nothing_is_made_up(
     simulator: Simulator, preset: str, faults: list[str], reason: str
 ):
-    hasty = {**HASTE, "connect_s": 0.4, "first_token_s": 3}
+    hasty = {**HASTE, "connect_s": 0.4, "handshake_s": 0.4, "first_token_s": 3}
     async with relay_of(simulator, preset, timeouts=hasty) as relay:
         simulator.set_faults(faults, connections=9, at="platform")
         text, _, ended = await ask(relay, preset)
@@ -279,7 +279,7 @@ async def test_a_platform_that_is_away_for_a_while_is_waited_for(simulator: Simu
     ids=word,
 )
 async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, faults: list[str], reason: str):
-    timeouts = {**HASTE, "first_token_s": 3, "connect_s": 0.4}
+    timeouts = {**HASTE, "first_token_s": 3, "connect_s": 0.4, "handshake_s": 0.4}
     async with relay_of(simulator, CONVERSATIONS, timeouts=timeouts, gap_s=0.1) as relay:
         simulator.set_faults(faults, at="platform")
         text, _, ended = await ask(relay, CONVERSATIONS)

@@ -25,7 +25,8 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect_s: float = Field(default=10, gt=0, description="For TCP, TLS and a WebSocket's handshake.")
+    connect_s: float = Field(default=10, gt=0, description="For TCP, and for TLS except on a WebSocket.")
+    handshake_s: float = Field(default=10, gt=0, description="For TLS and the handshake of a WebSocket.")
     first_token_s: float = Field(default=20, gt=0, description="From the request to the first text.")
     between_tokens_s: float = Field(default=20, gt=0, description="Between two pieces of the answer.")
     turn_s: float = Field(default=120, gt=0, description="The whole turn; 60 with preset `cognigy`.")

@@ -120,7 +120,9 @@ class Upstream:
         """Carry out an `Open` with authorised headers: add the address, and let the source connect."""
         url = self.settings.stream_base + command.path
         sent = {**command.headers, **self._shown(headers)}
-        await source.open(StreamRequest(command.method, url, sent, command.body, self.timeouts.connect_s), receiver)
+        limits = self.timeouts
+        request = StreamRequest(command.method, url, sent, command.body, limits.connect_s, limits.handshake_s)
+        await source.open(request, receiver)
 
     def _shown(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return a stream's headers: the token where the settings want it, and whose it is where the platform asks."""

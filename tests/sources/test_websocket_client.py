@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
+import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+import trustme
+from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.utils import accept_key
 
 from trunkline.dialects.base import Loss
 from trunkline.sources.base import StreamRequest
@@ -23,12 +29,16 @@ class Heard:
 
     events: list[object] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    message: asyncio.Event = field(default_factory=asyncio.Event)
 
     def opened(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
         self.events.append("opened")
 
     def receive(self, data: bytes) -> None:
         self.events.append(data)
+        self.message.set()
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.events.append((status, body))
@@ -61,6 +71,57 @@ async def hear(url: str, client: WebSocketClient | None = None, headers: Mapping
     return heard
 
 
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def bare(talk: Talk) -> AsyncIterator[str]:
+    """A platform of bare bytes: it takes the upgrade, and then `talk` has the connection."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.split(": ")[1] for line in request.splitlines() if line.lower().startswith("sec-websocket-key"))
+        head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode())
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass  # the client was first
+        finally:
+            writer.transport.abort()
+            over.set()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await over.wait()
+        await asyncio.sleep(0)  # until the transport is gone
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """A platform that takes one connection and answers nothing on it, until it is closed."""
+    over = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.transport.abort()
+        over.set()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await over.wait()
+        await asyncio.sleep(0)  # until the transport is gone
+
+
+async def control_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The next short frame of a client: its kind, and what is in it."""
+    first, size = await reader.readexactly(2)
+    mask = await reader.readexactly(4)
+    masked = await reader.readexactly(size & 0x7F)
+    return first & 0x0F, bytes(byte ^ mask[n % 4] for n, byte in enumerate(masked))
+
+
 async def test_messages_come_whole_and_a_close_frame_says_its_code():
     async def talk(socket: ServerConnection) -> None:
         await socket.send(["Hel", "lo"])
@@ -83,25 +144,13 @@ async def test_a_connection_that_is_closed_without_an_answer_is_a_platform_that_
 
 
 async def test_a_ping_that_is_not_answered_means_that_the_link_is_dead():
-    async def answer_no_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(_accepting(await reader.readuntil(b"\r\n\r\n")))
+    async def answer_no_ping(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(answer_no_ping, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with bare(answer_no_ping) as url:
         heard = await hear(url, WebSocketClient(ping_every_s=0.05, pong_within_s=0.05))
     assert (heard.loss.reason, heard.loss.code) == ("upstream_interrupted", 1006)
     assert "ping" in heard.loss.detail
-
-
-def _accepting(request: bytes) -> bytes:
-    from websockets.utils import accept_key  # noqa: PLC0415 - of this test only
-
-    lines = request.decode().splitlines()
-    key = next(line.split(": ")[1] for line in lines if line.lower().startswith("sec-websocket-key"))
-    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    return f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
 
 
 async def test_a_frame_over_the_bound_is_a_fault_of_the_platform_and_not_a_lost_link():
@@ -130,12 +179,11 @@ async def writing(data: bytes) -> AsyncIterator[tuple[str, asyncio.Future[bytes]
     answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(_accepting(await reader.readuntil(b"\r\n\r\n")) + data)
+        writer.write(data)
         answer.set_result(await reader.read())
-        writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", answer
+    async with bare(talk) as url:
+        yield url, answer
 
 
 def frames_of(data: bytes) -> list[tuple[int, bytes]]:
@@ -195,3 +243,178 @@ async def test_a_token_can_be_a_subprotocol():
     async with platform(talk, subprotocols=["t0ken"]) as url:
         heard = await hear(url, headers={"sec-websocket-protocol": "t0ken"})
     assert heard.events[1] == b"t0ken"
+
+
+async def test_the_headers_of_the_acceptance_are_heard():
+    def accept(_: ServerConnection, request: Request, response: Response) -> None:
+        response.headers["X-RateLimit-Remaining"] = "7"
+
+    async with platform(lambda socket: socket.close(), process_response=accept) as url:
+        heard = await hear(url)
+    assert heard.headers["x-ratelimit-remaining"] == "7"
+
+
+async def test_what_follows_a_close_frame_is_not_heard():
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x81\x02Hi" + b"\x88\x02\x03\xe8" + b"\x81\x02no")
+        await reader.read()
+
+    async with bare(talk) as url:
+        heard = await hear(url)
+    assert heard.events == ["opened", b"Hi", heard.loss]
+    assert (heard.loss.clean, heard.loss.code) == (True, 1000)
+
+
+async def test_a_message_in_very_many_frames_costs_no_more_than_its_frames():
+    def message(frames: int) -> bytes:
+        return b"\x01\x01a" + b"\x00\x01a" * (frames - 2) + b"\x80\x01a"
+
+    async def cost_s(frames: int) -> float:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(message(frames))
+            await reader.read()
+
+        heard, client = Heard(), WebSocketClient()
+        async with bare(talk) as url:
+            began = time.process_time()
+            await client.open(StreamRequest("GET", url, {}, b"", 2), heard)
+            await heard.message.wait()
+            spent_s = time.process_time() - began
+            client.close()
+        assert heard.events == ["opened", b"a" * frames]
+        return spent_s
+
+    few, many = min([await cost_s(50_000) for _ in range(3)]), await cost_s(400_000)
+    assert many < 3 * 8 * few  # copying all that came with each frame would make it 64 times
+
+
+async def test_pings_go_out_as_often_as_is_set_whatever_the_time_for_their_answers():
+    at: list[float] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(5):
+            kind, payload = await control_frame(reader)
+            assert kind == 0x9
+            at.append(asyncio.get_running_loop().time())
+            writer.write(bytes([0x8A, len(payload)]) + payload)
+        writer.write(b"\x88\x00")
+
+    async with bare(talk) as url:
+        await hear(url, WebSocketClient(ping_every_s=0.2, pong_within_s=0.15))
+    # A late wake makes a wait longer, never shorter: the shortest of them is the rhythm.
+    assert 0.1 < min(late - early for early, late in itertools.pairwise(at)) < 0.3
+
+
+async def test_pings_without_end_are_answered_by_the_newest_where_the_platform_does_not_read():
+    pings = 300_000
+    payloads: list[bytes] = []
+    read = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader._transport.pause_reading()  # type: ignore[attr-defined] # by itself it would read ahead
+        for n in range(pings):
+            writer.write(b"\x89\x7d" + b"%0125d" % n)
+            if n % 1_000 == 0:
+                await writer.drain()
+        writer.write(b"\x81\x02Hi")
+        await read.wait()
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        while not payloads or int(payloads[-1]) < pings - 1:
+            payloads.append((await control_frame(reader))[1])
+
+    heard, client = Heard(), WebSocketClient()
+    async with bare(talk) as url:
+        await client.open(StreamRequest("GET", url, {}, b"", 2), heard)
+        async with asyncio.timeout(30):
+            await heard.message.wait()
+            assert unsent(client) < 256 * 1024
+            read.set()
+            while not payloads or int(payloads[-1]) < pings - 1:
+                await asyncio.sleep(0.01)
+        client.close()
+    assert payloads == sorted(payloads)
+    assert len(payloads) < pings / 2
+
+
+def unsent(client: WebSocketClient) -> int:
+    """How many bytes wait in this process for a platform that does not read."""
+    assert client._listener is not None
+    assert client._listener._transport is not None
+    return client._listener._transport.underlying_transport.get_write_buffer_size()
+
+
+@pytest.mark.parametrize("leave", [WebSocketClient.close, WebSocketClient.finish])
+async def test_a_platform_that_does_not_read_keeps_no_link_that_is_left(leave: Callable[[WebSocketClient], None]):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader._transport.pause_reading()  # type: ignore[attr-defined] # by itself it would read ahead
+        writer.write(b"\x81\x02Hi")
+        await left.wait()
+
+    left = asyncio.Event()
+    heard, client = Heard(), WebSocketClient()
+    async with bare(talk) as url:
+        await client.open(StreamRequest("GET", url, {}, b"", 2), heard)
+        await heard.message.wait()
+        while not unsent(client):
+            client.send(b"x" * 1_000_000)
+        assert client._listener is not None
+        transport = client._listener._transport
+        assert transport is not None
+        leave(client)
+        async with asyncio.timeout(WAIT_S):
+            await transport.wait_disconnected()
+        left.set()
+    assert heard.events == ["opened", b"Hi"]
+
+
+async def test_tls_is_verified_and_works_with_a_trusted_authority():
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send("Hi")
+        await socket.close()
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    elsewhere = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("other.example").configure_cert(elsewhere)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with platform(talk, ssl=context) as url:
+        heard = await hear(url.replace("http:", "https:"))
+        assert (heard.loss.reason, heard.events) == ("upstream_unavailable", [heard.loss])
+        assert "certificate" in heard.loss.detail.lower()
+        heard = await hear(url.replace("http:", "https:"), WebSocketClient(tls=lambda: trusting))
+        assert heard.events[:2] == ["opened", b"Hi"]
+    async with platform(talk, ssl=elsewhere) as url:
+        heard = await hear(url.replace("http:", "https:"), WebSocketClient(tls=lambda: trusting))
+        assert "certificate" in heard.loss.detail.lower()
+
+
+async def test_the_connection_and_the_handshake_have_a_time_each():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        callers = [socket.socket() for _ in range(3)]
+        for caller in callers:  # nobody takes them, so that the next one is not even answered
+            caller.settimeout(0)
+            caller.connect_ex(address)
+        heard, client = Heard(), WebSocketClient()
+        request = StreamRequest("GET", f"http://127.0.0.1:{address[1]}/", {}, b"", 0.1, handshake_timeout_s=60)
+        await client.open(request, heard)
+        for caller in callers:
+            caller.close()
+    assert (heard.loss.reason, heard.loss.detail) == ("connect_timeout", "no connection within 0.1 s")
+
+    async with silent() as url:
+        heard = Heard()
+        await WebSocketClient().open(StreamRequest("GET", url, {}, b"", 60, handshake_timeout_s=0.1), heard)
+    assert (heard.loss.reason, heard.loss.detail) == ("handshake_timeout", "no handshake within 0.1 s")
+
+
+async def test_a_stream_that_is_given_up_while_it_connects_is_never_heard_of():
+    async with silent() as url:
+        heard, client = Heard(), WebSocketClient()
+        opening = asyncio.ensure_future(client.open(StreamRequest("GET", url, {}, b"", 2, 0.1), heard))
+        await asyncio.sleep(0)
+        client.close()
+        await opening
+    assert heard.events == []

@@ -11,13 +11,17 @@ from trunkline.dialects.base import Loss
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What to open: `url` is absolute; `headers` already hold the credentials."""
+    """What to open: `url` is absolute; `headers` already hold the credentials.
+
+    The second time is that of a WebSocket's handshake, from when its connection stands.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
     connect_timeout_s: float
+    handshake_timeout_s: float = 10.0
 
 
 class Receiver(Protocol):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import picows
@@ -40,19 +41,31 @@ class WebSocketClient:
     async def open(self, request: StreamRequest, receiver: Receiver) -> None:
         """Make the handshake; a refusal of it is told as `refused` with its status."""
         url = request.url.replace("http", "ws", 1) if request.url.startswith("http") else request.url
-        self._listener = listener = _Listener(receiver)
+        self._listener = listener = _Listener(receiver, self._ping_every_s, self._pong_within_s)
+        late = Loss(
+            clean=False, reason="connect_timeout", detail=f"no connection within {request.connect_timeout_s:g} s"
+        )
         try:
-            async with asyncio.timeout(request.connect_timeout_s):
+            async with asyncio.timeout(request.connect_timeout_s) as limit:
+
+                async def dial(address: picows.WSParsedURL) -> socket.socket:
+                    nonlocal late
+                    connection = await _dial(address.host, address.port)
+                    late = Loss(
+                        clean=False,
+                        reason="handshake_timeout",
+                        detail=f"no handshake within {request.handshake_timeout_s:g} s",
+                    )
+                    limit.reschedule(asyncio.get_running_loop().time() + request.handshake_timeout_s)
+                    return connection
+
                 await picows.ws_connect(
                     lambda: listener,
                     url,
                     ssl_context=self._tls() if url.startswith("wss:") else None,
-                    websocket_handshake_timeout=request.connect_timeout_s,
-                    enable_auto_pong=False,  # pings are looked at like every other frame
-                    enable_auto_ping=True,
-                    auto_ping_idle_timeout=self._ping_every_s,
-                    auto_ping_reply_timeout=self._pong_within_s,
-                    auto_ping_strategy=picows.WSAutoPingStrategy.PING_PERIODICALLY,
+                    socket_factory=dial,
+                    websocket_handshake_timeout=request.handshake_timeout_s,
+                    enable_auto_pong=False,
                     max_frame_size=MAX_MESSAGE_BYTES,
                     max_redirects=0,
                     extra_headers=dict(request.headers),
@@ -60,8 +73,7 @@ class WebSocketClient:
         except picows.WSHandshakeError as error:
             self._refused(error, receiver)
         except TimeoutError:
-            detail = f"no handshake within {request.connect_timeout_s:g} s"
-            self._tell(receiver, Loss(clean=False, reason="handshake_timeout", detail=detail))
+            self._tell(receiver, late)
         except (OSError, picows.WSError) as error:
             detail = f"no connection: {str(error) or type(error).__name__}"
             self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
@@ -97,18 +109,23 @@ class WebSocketClient:
         if response is None:
             receiver.closed(Loss(clean=False, reason="upstream_unavailable", detail=f"no handshake: {error}"))
             return
-        headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
-        receiver.refused(int(response.status), headers, error.raw_body or b"")
+        receiver.refused(int(response.status), _lower(response.headers), error.raw_body or b"")
 
 
 class _Listener(picows.WSListener):
     """Puts fragments together and passes messages on; the method names are picows'."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, ping_every_s: float, pong_within_s: float) -> None:
         self._receiver: Receiver | None = receiver
+        self._ping_every_s = ping_every_s
+        self._pong_within_s = pong_within_s
+        self._next_ping: asyncio.TimerHandle | None = None
+        self._pong_is_due: asyncio.TimerHandle | None = None
         self._transport: picows.WSTransport | None = None
         self._fragments: bytearray | None = None
         self._is_text = False
+        self._is_full = False
+        self._owed_pong: bytes | None = None
         self._loss: Loss | None = None
         self._farewell: asyncio.Task[None] | None = None
         self.connected = False
@@ -120,18 +137,22 @@ class _Listener(picows.WSListener):
 
     def leave(self, code: picows.WSCloseCode | None) -> None:
         self._receiver = None
+        self._stop(self._next_ping, self._pong_is_due)
         if self._transport is not None:
-            if code is not None:
+            if code is None:
+                self._transport.disconnect(graceful=False)
+            else:
                 self._transport.send_close(code)
-            self._transport.disconnect()
+                _hang_up(self._transport)
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
         self.connected = True
         if self._receiver is None:  # given up during the handshake
-            transport.disconnect()
+            transport.disconnect(graceful=False)
         else:
-            self._receiver.opened({})
+            self._next_ping = asyncio.get_running_loop().call_later(self._ping_every_s, self._ping, transport)
+            self._receiver.opened(_lower(transport.response.headers))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
@@ -146,15 +167,45 @@ class _Listener(picows.WSListener):
         elif kind is picows.WSMsgType.CLOSE:
             self._closing(transport, frame)
         elif kind is picows.WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
+            self._answer(transport, frame.get_payload_as_bytes())
+        elif kind is picows.WSMsgType.PONG:
+            self._stop(self._pong_is_due)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        owed, self._owed_pong = self._owed_pong, None
+        if owed is not None and self._transport is not None:
+            self._transport.send_pong(owed)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         receiver, self._receiver = self._receiver, None
+        self._stop(self._next_ping, self._pong_is_due)
         # The transport also keeps why it failed for somebody to fetch; it is told below, and fetched to be forgotten.
         self._farewell = asyncio.get_running_loop().create_task(transport.wait_disconnected())
         self._farewell.add_done_callback(lambda done: done.cancelled() or done.exception())
         if receiver is not None:
             receiver.closed(self._loss or _loss_of(transport))
+
+    def _ping(self, transport: picows.WSTransport) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_ping = loop.call_later(self._ping_every_s, self._ping, transport)
+        self._pong_is_due = loop.call_later(self._pong_within_s, self._miss_pong, transport)
+        transport.send_ping()
+
+    def _miss_pong(self, transport: picows.WSTransport) -> None:
+        detail = f"the link is dead: no answer to a ping within {self._pong_within_s:g} s"
+        self._loss = Loss(clean=False, detail=detail, code=1006)
+        transport.send_close(picows.WSCloseCode.GOING_AWAY)
+        transport.disconnect(graceful=False)
+
+    @staticmethod
+    def _stop(*timers: asyncio.TimerHandle | None) -> None:
+        for timer in timers:
+            if timer is not None:
+                timer.cancel()
 
     def _closing(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         code = frame.get_close_code()
@@ -164,7 +215,14 @@ class _Listener(picows.WSListener):
         self._loss = Loss(clean=number in (1000, 1001), detail=detail, code=number)
         unsayable = frame.payload_size and code in (picows.WSCloseCode.NO_INFO, picows.WSCloseCode.ABNORMAL_CLOSURE)
         transport.send_close(picows.WSCloseCode.PROTOCOL_ERROR if unsayable else picows.WSCloseCode.OK)
-        transport.disconnect()
+        _hang_up(transport)
+
+    def _answer(self, transport: picows.WSTransport, payload: bytes) -> None:
+        """Answer a ping; of many that a platform sends and does not read on, the newest (RFC 6455 section 5.5.3)."""
+        if self._is_full:
+            self._owed_pong = payload
+        else:
+            transport.send_pong(payload)
 
     def _message(self, frame: picows.WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
@@ -199,6 +257,40 @@ class _Listener(picows.WSListener):
 def _broken(detail: str) -> picows.WSProtocolError:
     """Make what, raised in a callback, has picows close the link with 1002."""
     return picows.WSProtocolError(picows.WSCloseCode.PROTOCOL_ERROR, detail)
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """Connect to the first of a host's addresses that takes it. Raises `OSError` of the last."""
+    loop = asyncio.get_running_loop()
+    problem = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(0)
+            await loop.sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            problem = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise problem
+
+
+def _late(reason: str, what: str, limit_s: float) -> Loss:
+    return Loss(clean=False, reason=reason, detail=f"no {what} within {limit_s:g} s")
+
+
+def _hang_up(transport: picows.WSTransport) -> None:
+    """Close a connection after a close frame; a platform that does not even read it is not waited for."""
+    transport.disconnect(graceful=transport.underlying_transport.get_write_buffer_size() == 0)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with their names in lower case."""
+    return {str(name).lower(): str(value) for name, value in headers.items()}
 
 
 def _loss_of(transport: picows.WSTransport) -> Loss:
