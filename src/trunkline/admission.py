@@ -129,8 +129,9 @@ class Admission:
     def _check_output(self, request: TurnRequest, upstream: Upstream, model: str) -> None:
         limit = self._models[model].max_output if model in self._models else None
         limit = upstream.limits.max_output if limit is None else limit
-        if limit is not None and request.max_tokens is not None and request.max_tokens > limit:
-            detail = f"max_tokens is {request.max_tokens}, and {model} gives at most {limit}."
+        asked = upstream.settings.max_tokens if request.max_tokens is None else request.max_tokens
+        if limit is not None and asked is not None and asked > limit:
+            detail = f"max_tokens is {asked}, and {model} gives at most {limit}."
             raise RequestRefused("invalid_request", detail, faults=[Fault("/max_tokens", detail)])
 
 

@@ -41,6 +41,7 @@ TROUBLE: Final = frozenset(
     {"upstream_unavailable", "connect_timeout", "first_token_timeout", "handshake_timeout", "upstream_interrupted"}
 )  # what a breaker counts: the platform is in trouble, not the request
 SHORTEST_SECRET: Final = 6
+UNAUTHORIZED_CLOSE: Final = 4_401  # a platform's own close code for what HTTP calls 401
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
 
 
@@ -82,6 +83,7 @@ class Pump:
         self._attempt = 0
         self._attempt_bytes = 0
         self._renewed = False
+        self._asked_anew = False
         self._shut_out = False
         self._retry_after_s: float | None = None
         self._sent_headers: Mapping[str, str] = {}
@@ -124,14 +126,13 @@ class Pump:
             return
         self._dialect = self._upstream.dialect()
         ask = Ask(self._turn.id, self._request, self._model)
-        items_are_new = self._attempt == 0
+        items_are_new = self._attempt == 0 and not self._asked_anew
         self._take(lambda now: [
             item for item in self._dialect.start(ask, now) if items_are_new or type(item) is not Notice
         ])  # fmt: skip
 
     def opened(self, headers: Mapping[str, str]) -> None:
         """Hear from the source that the stream is open."""
-        self._upstream.breaker.succeeded()
         self._upstream.heard(200, headers)
         # A link that is taken up in the middle of an answer has a token and a silence of its own.
         self._renewed = False
@@ -168,6 +169,13 @@ class Pump:
     def closed(self, loss: Loss) -> None:
         """Hear from the source that the stream is gone."""
         self._source = None
+        if not self.ended and loss.code == UNAUTHORIZED_CLOSE:
+            may_have_another = self._upstream.credentials.rejected(self._sent_headers)
+            if may_have_another and not self._asked_anew and self._first_token_at is None:
+                self._asked_anew = True
+                self._silence()
+                self.start()
+                return
         self._take(lambda now: self._dialect.closed(loss, now))
 
     def cancel(self, reason: str, heard_upto: int | None = None) -> None:
@@ -228,6 +236,8 @@ class Pump:
     def _note_text(self, event: Delta | ToolCall, now: float) -> None:
         if self._first_token_at is None:
             self._first_token_at = now
+            # Not before: a WebSocket is open before anything is asked, and its platform may say nothing ever after.
+            self._upstream.breaker.succeeded()
         self._last_token_at = now
         if isinstance(event, Delta):
             text = event.text
@@ -326,6 +336,7 @@ class Pump:
             self._fault(error)
             return
         if dialect is self._dialect:  # else the turn asks anew meanwhile, or somebody else
+            self._retry_after_s = self._upstream.retry_after_s(headers)
             self._take(lambda now: dialect.answered(command.id, status, headers, body, now))
 
     def _wake(self) -> None:
@@ -381,6 +392,8 @@ class Pump:
         if self.ended or self._tries_again(ended, now):
             return
         self.ended = True  # No second end from here on, whatever the rest of this function meets.
+        if ended.outcome in ("completed", "blocked"):
+            self._upstream.breaker.succeeded()
         try:
             last, ended = self._last_events(ended, now)
         except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
@@ -424,7 +437,7 @@ class Pump:
             return False
         failed = self._upstream.name
         self._upstream, self._model = self._fallbacks.pop(0)
-        self._attempt, self._renewed = 0, False
+        self._attempt, self._renewed, self._asked_anew = 0, False, False
         self._screen = self._make_screen()
         self._drop_source()
         self._silence()

@@ -161,10 +161,14 @@ class Upstream:
         """Learn from an answer's status and headers; return its `Retry-After` in seconds, if it has one."""
         now, wall_s = self._transports.clock(), self._transports.wall()
         self._limiter.heard(headers, now, wall_s)
-        wait_s = retry_after_s(headers, wall_s)
+        wait_s = self.retry_after_s(headers)
         if status == HTTPStatus.TOO_MANY_REQUESTS and wait_s is not None:
             self._limiter.must_wait(wait_s, now)
         return wait_s
+
+    def retry_after_s(self, headers: Mapping[str, str]) -> float | None:
+        """Return the `Retry-After` of an answer in seconds, if it has one."""
+        return retry_after_s(headers, self._transports.wall())
 
     def _make_credentials(self) -> Credentials:
         settings = self.settings

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.core.reorder import MAX_HELD_CHARS, DisorderError, Reorder, Replay
+from trunkline.core.reorder import MAX_HELD_CHARS, MAX_PIECES, DisorderError, Reorder, Replay
 
 TEXTS = st.lists(st.text(max_size=4), min_size=1, max_size=40)
 
@@ -124,6 +124,13 @@ def test_what_waits_for_a_missing_piece_is_bounded_in_characters_too():
     order = Reorder()
     order.take(1, "x" * MAX_HELD_CHARS, 0.0)
     assert reason(order.take, 2, "x", 0.0) == "sequence_gap"
+
+
+def test_pieces_without_end_are_no_answer_even_where_there_is_no_text_in_them():
+    order = Reorder()
+    for number in range(MAX_PIECES):
+        order.take(number, "", 0.0)
+    assert reason(order.take, MAX_PIECES, "", 0.0) == "answer_too_long"
 
 
 def test_a_number_that_comes_again_with_another_text_is_a_mismatch():

@@ -127,6 +127,20 @@ def test_a_handshake_that_is_not_answered_within_five_seconds_is_given_up():
     play >> 5.9 >> Wake() >> 6.0 >> Wake() << failed("handshake_timeout", "no stream_ready within 5 s")
 
 
+def test_how_long_the_handshake_may_take_can_be_set():
+    play = fresh(ready_s=0.5) >> ask("gpt", prompt_id="p-1") << OPEN >> Opened() << WakeAt(0.5) << INIT
+    play >> 0.5 >> Wake() << failed("handshake_timeout", "no stream_ready within 0.5 s")
+
+
+@pytest.mark.parametrize(
+    ("finish", "outcome", "reason"),
+    [("stop", "completed", "stop"), ("length", "completed", "max_tokens"), ("tool_calls", "completed", "tool_calls"),
+     ("content_filter", "blocked", "platform_content_filter")],
+)  # fmt: skip
+def test_any_finish_reason_ends_the_turn(finish: str, outcome: Any, reason: str):
+    begun() >> frame(token="", finish_reason=finish, usage=None) << Ended(outcome, reason, finish)
+
+
 @pytest.mark.parametrize(
     ("keys", "lacking"),
     [({"token": "Hi"}, "1 lacked finish_reason, 1 lacked usage"),

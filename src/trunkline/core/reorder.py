@@ -9,6 +9,7 @@ Replay = Literal["from_start", "continues", "none"]
 
 WINDOW: Final = 1_024  # how far ahead of the missing one a piece may be
 MAX_HELD_CHARS: Final = 200_000  # bounds what pieces far ahead may hold of memory
+MAX_PIECES: Final = 250_000  # bounds what numbered pieces without text may hold of memory
 _CODE_UNITS: Final = "utf-16-le"  # a character cut in two halves, and the same one whole, are the same bytes in it
 
 
@@ -117,6 +118,8 @@ class Reorder:
         if number != following:
             self._hold(number, text, now)
             return ""
+        if following >= MAX_PIECES:
+            raise DisorderError("answer_too_long", f"more than {MAX_PIECES} pieces")
         self._taken.append(text)
         fresh = [text]
         while (text_ahead := self._ahead.pop(len(self._taken), None)) is not None:

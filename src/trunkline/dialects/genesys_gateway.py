@@ -16,7 +16,6 @@ from trunkline.dialects.base import Ask, Item, Loss, Open, Send, Setup, WakeAt
 from trunkline.dialects.ends import error_words, failed, finished, lost, refused
 from trunkline.dialects.usage import usage_of
 
-HANDSHAKE_S: Final = 5.0
 MAX_TOKENS: Final = 1_024
 TEMPERATURE: Final = (0.7,)
 SCOPES: Final = "the scopes ai:llm:gateway:use ai:llm:gateway:stream ai:llm:prompt:read"
@@ -88,7 +87,7 @@ class GenesysGateway:
 
     def opened(self, headers: Mapping[str, str], now: float) -> list[Item]:
         """Begin the handshake."""
-        self._handshake_by = now + HANDSHAKE_S
+        self._handshake_by = now + self._settings.ready_s
         return [WakeAt(self._handshake_by), Send(_INIT)]
 
     def receive(self, data: bytes, now: float) -> list[Item]:
@@ -144,7 +143,7 @@ class GenesysGateway:
         """See whether the handshake has come to its end."""
         if self._handshake_by is None or now < self._handshake_by:
             return []
-        return [failed("handshake_timeout", f"no stream_ready within {HANDSHAKE_S:g} s")]
+        return [failed("handshake_timeout", f"no stream_ready within {self._settings.ready_s:g} s")]
 
     def _told(self) -> list[Item]:
         """Say once, at the end, how many frames lacked which key."""

@@ -135,7 +135,7 @@ PRESETS: Final[dict[str, Preset]] = {
         leeway_s=300.0,
         address="region",
         limits=PromptLimits(max_output=4_096, refused_options=_NOT_SENT, required=("prompt_id",)),
-        settings=frozenset({"prompt_id", "max_tokens", "temperature", "context_format", "messages_field"}),
+        settings=frozenset({"prompt_id", "max_tokens", "temperature", "context_format", "messages_field", "ready_s"}),
         client_id_header="x-genesys-client-id",
         retries=Retries(least_s=2.0, base_s=4.0),
     ),

@@ -33,6 +33,7 @@ class WireSettings(BaseModel):
     messages_field: bool = Field(
         default=True, description="The platform takes the messages of a request; else one that has some is refused."
     )
+    ready_s: float = Field(default=5, gt=0, description="For so long the `stream_ready` of a platform is waited for.")
     replay: Replay = Field(
         default="from_start",
         description="How the platform goes on after a reconnect where its events have no numbers.",
