@@ -94,5 +94,5 @@ $(VENV)/.autobahn: requirements/autobahn.txt requirements/autobahn-twisted.txt
 	@rm -rf $(VENV)/autobahn
 	@mkdir -p $(VENV)
 	@$(PYTHON2) -W ignore -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --target $(VENV)/autobahn -r requirements/autobahn.txt 2>$(VENV)/autobahn.log || { cat $(VENV)/autobahn.log; exit 1; }
-	@PYTHONPATH=$(VENV)/autobahn $(PYTHON2) -W ignore -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --require-hashes --upgrade --target $(VENV)/autobahn -r requirements/autobahn-twisted.txt 2>$(VENV)/autobahn.log || { cat $(VENV)/autobahn.log; exit 1; }
+	@PYTHONPATH=$(CURDIR)/$(VENV)/autobahn $(PYTHON2) -W ignore -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --require-hashes --upgrade --target $(VENV)/autobahn -r requirements/autobahn-twisted.txt 2>$(VENV)/autobahn.log || { cat $(VENV)/autobahn.log; exit 1; }
 	@touch $@

@@ -42,20 +42,14 @@ class WebSocketClient:
         """Make the handshake; a refusal of it is told as `refused` with its status."""
         url = request.url.replace("http", "ws", 1) if request.url.startswith("http") else request.url
         self._listener = listener = _Listener(receiver, self._ping_every_s, self._pong_within_s)
-        late = Loss(
-            clean=False, reason="connect_timeout", detail=f"no connection within {request.connect_timeout_s:g} s"
-        )
+        late = _late("connect_timeout", "connection", request.connect_timeout_s)
         try:
             async with asyncio.timeout(request.connect_timeout_s) as limit:
 
                 async def dial(address: picows.WSParsedURL) -> socket.socket:
                     nonlocal late
                     connection = await _dial(address.host, address.port)
-                    late = Loss(
-                        clean=False,
-                        reason="handshake_timeout",
-                        detail=f"no handshake within {request.handshake_timeout_s:g} s",
-                    )
+                    late = _late("handshake_timeout", "handshake", request.handshake_timeout_s)
                     limit.reschedule(asyncio.get_running_loop().time() + request.handshake_timeout_s)
                     return connection
 
