@@ -21,6 +21,7 @@ from trunkline.core.errors import SettingsError
 from trunkline.records.migration import HEAD, REVISION_TABLE
 from trunkline.records.records import Records
 from trunkline.records.tables import METADATA
+from trunkline.stores.settings import StoreSettings
 
 
 def scripts() -> ScriptDirectory:
@@ -89,6 +90,16 @@ def test_the_tables_of_an_older_version_are_brought_up_to_date_with_what_is_in_t
     assert plain(records.find(turn_id(1))) == plain(turn(1, "Hello"))
     assert records.owner() is None
     assert place.run(f"SELECT version_num FROM {REVISION_TABLE}") == [(HEAD,)]
+
+
+def test_relays_of_one_process_that_start_together_migrate_a_database_each(tmp_path):
+    places = [StoreSettings(data_dir=tmp_path / str(number)) for number in range(6)]
+    for place in places:
+        place.data_dir.mkdir()
+    with ThreadPoolExecutor(6) as pool:
+        for records in pool.map(Records.open, places):
+            assert records.known([turn_id(1)]) == {}
+            records.close()
 
 
 def test_a_migration_that_fails_leaves_nothing(place):

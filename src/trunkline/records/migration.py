@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Final
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
@@ -14,6 +15,9 @@ HEAD: Final = "0002"
 
 REVISION_TABLE: Final = "trunkline_revision"
 """Where Alembic writes the revision of the tables: not its default, which other programs use as well."""
+
+# Alembic keeps what it is at in its modules: two relays of one process that start at once would meet there.
+_alone = threading.Lock()
 
 _REVISION: Final = Table(REVISION_TABLE, MetaData(), Column("version_num", String(32)))
 
@@ -38,7 +42,7 @@ def bring_up_to_date(database: Database) -> None:
     with database.reading() as connection:
         current = _revision(connection)
     if current != HEAD:
-        with database.migrating() as connection:
+        with _alone, database.migrating() as connection:
             _upgrade(connection, database.setting)
 
 
