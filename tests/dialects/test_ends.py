@@ -48,6 +48,11 @@ def test_a_refusal_says_what_was_asked_the_platforms_words_and_what_to_grant():
     assert refused(500, b"<html>").detail == "HTTP 500"
 
 
+def test_a_success_where_another_answer_was_expected_is_no_error_of_the_platform():
+    ended = refused(200, b"<html>Sign in</html>", "the role X", "quota: ")
+    assert ended == Ended("failed", "upstream_protocol", detail="quota: expected another answer than HTTP 200")
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [({"error": {"message": "a"}}, "a"), ({"error": "b"}, "b"), ({"detail": [{"msg": "c"}]}, "c"),

@@ -60,6 +60,9 @@ def refused(status: int, body: bytes, permission: str = "", what: str = "") -> E
     """Return the end that an HTTP status means, with the platform's words; `permission` is what a 403 lacks."""
     if status == 0:
         return failed("upstream_unavailable", what + body.decode("utf-8", "replace"))
+    if 200 <= status < 300:  # noqa: PLR2004 - the range of HTTP's successes
+        # A page from a network that asks to sign in, say: no error, and nothing of this wire either.
+        return failed("upstream_protocol", f"{what}expected another answer than HTTP {status}")
     words = body_words(body)
     detail = f"{what}HTTP {status}: {words}" if words else f"{what}HTTP {status}"
     if status == _FORBIDDEN and permission:
