@@ -340,6 +340,16 @@ async def test_a_turn_is_replayed_with_another_text(sim: Simulator) -> None:
     assert not again.startswith("".join(PIECES[:6]))
 
 
+async def test_characters_that_are_cut_in_two_are_so_on_later_connections_too(sim: Simulator) -> None:
+    sim.default_text = "unicode"
+    sim.set_faults(["reset-after=6", "lone-surrogates"])
+    lost, again = await answer(sim), await answer(sim)
+    pieces = [WIRE.text([message]) for message in again.messages]
+    assert any("\ud800" <= piece[-1:] <= "\udbff" for piece in pieces)
+    assert WIRE.text(again.messages).encode("utf-16", "surrogatepass").decode("utf-16") == TEXTS["unicode"]
+    assert WIRE.text(again.messages[:6]) == WIRE.text(lost.messages)
+
+
 async def test_another_turn_is_another_answer(sim: Simulator) -> None:
     sim.set_faults(["reset-after=6", "replay=continues"])
     await answer(sim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ _STRIKE_AFTER = (
     "stall-after",
 )
 _MB = 1 << 20
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Wire(Protocol):
@@ -227,6 +229,7 @@ async def _break(web_socket: WebSocket, step: Break, faults: Faults) -> None:
 def _text(message: JsonObject | str, faults: Faults) -> str:
     if isinstance(message, str):
         return message
-    # Only an escape can carry half a character.
+    # Only an escape can carry half a character, which a turn that was cut so has on its later connections too.
     escapes = faults.has("ascii", "lone-surrogates", "dangling-surrogate")
-    return json.dumps(message, ensure_ascii=escapes, separators=(",", ":"))
+    text = json.dumps(message, ensure_ascii=escapes, separators=(",", ":"))
+    return text if text.isascii() or not _HALF.search(text) else json.dumps(message, separators=(",", ":"))
