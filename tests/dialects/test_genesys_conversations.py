@@ -52,13 +52,21 @@ def begun(**settings: Any) -> Playbook:
 
 
 def test_a_whole_turn_with_two_reconnects_reads_top_to_bottom():
-    play = begun()
+    play = fresh()
+    # The quota, the handshake, the subscription; a number is the time.
+    play >> 0.0 >> ask("gpt/4", conversation_id="c-1", input=None)
+    play << Call("quota", "GET", "/api/v2/ai/models/gpt%2F4/quotas", timeout_s=5.0)
+    play >> 0.2 >> Answered("quota", 200, b'{"available_slots":3,"max_concurrent":10,"model_status":"AVAILABLE"}')
+    play << Open("GET", "/api/v2/conversations/websocket", {"accept": "application/json"})
+    play >> 0.5 >> Opened() << SUBSCRIBE
     play >> 1.0 >> event("Hel", 0) << Delta("Hel", 0)
     play >> event("lo ", 1) << Delta("lo ", 0)
+    # A link that is lost, a handshake that is refused, one that does not come up, and the same turn once more.
     play >> 10.0 >> LOST << Reopen(10.5)
     play >> 10.6 >> Refused(503) << Reopen(11.6)
     play >> 11.7 >> Loss(clean=False, reason="upstream_unavailable", detail="no connection") << Reopen(13.7)
     play >> 14.0 >> Opened() << Notice("reconnected", "after 3 tries") << SUBSCRIBE
+    # The platform replays, a piece is missing, and the link is lost again.
     play >> event("Hel", 0) >> event("you", 3) << WakeAt(19.0)
     play >> event("lo ", 1)
     play >> 15.0 >> LOST << Reopen(15.5)

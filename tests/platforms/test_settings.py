@@ -86,3 +86,18 @@ async def test_every_address_path_and_scope_can_be_overridden(simulator: Simulat
         "upstream_error", "/login/oauth2/token", STREAMS[CONVERSATIONS] + "/",
     )  # fmt: skip
     assert simulator.ledger[-1]["headers"]["x-tenant"] == "t-1"
+
+
+@pytest.mark.parametrize(("preset", "turn_s"), [(CONVERSATIONS, 120), (GATEWAY, 120), (COGNIGY, 60)])
+def test_the_times_of_the_wires_hold_where_the_settings_say_nothing(preset: str, turn_s: float):
+    where = {"environment": "a.example"} if preset == COGNIGY else {"region": "eu_west_1"}
+    support = parse({"upstreams": {"support": {**UPSTREAM, "preset": preset, **where}}}).upstreams["support"]
+    limits = support.limits_s
+    assert (limits.turn_s, limits.handshake_s, limits.ping_every_s, limits.pong_within_s) == (turn_s, 10, 20, 10)
+    assert (support.ready_s, support.quota_fresh_s, support.context_format, support.replay) == (
+        5,
+        0,
+        "json",
+        "from_start",
+    )
+    assert support.attempts == 3

@@ -15,6 +15,9 @@ from trunkline.dialects.base import Loss
 from trunkline.sources.base import Receiver, StreamRequest
 
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
+RECEIVE_BYTES: Final = 1 << 16  # bounds what one read brings, and so how long it holds the others up
+LONG_READ_S: Final = 0.005  # a read that takes longer is a flood: many messages at once, or very many frames
+REST: Final = 4  # after one the link is left alone for so many times as long, and the platform is held back
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
 _TEXT: Final = picows.WSMsgType.TEXT  # looked up once: it is asked for with every message
@@ -118,6 +121,9 @@ class _Listener(picows.WSListener):
         self._transport: picows.WSTransport | None = None
         self._fragments: bytearray | None = None
         self._is_text = False
+        self._loop = asyncio.get_running_loop()
+        self._read_began_at: float | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._is_full = False
         self._owed_pong: bytes | None = None
         self._loss: Loss | None = None
@@ -131,7 +137,7 @@ class _Listener(picows.WSListener):
 
     def leave(self, code: picows.WSCloseCode | None) -> None:
         self._receiver = None
-        self._stop(self._next_ping, self._pong_is_due)
+        self._stop(self._next_ping, self._pong_is_due, self._resting)
         if self._transport is not None:
             if code is None:
                 self._transport.disconnect(graceful=False)
@@ -145,10 +151,22 @@ class _Listener(picows.WSListener):
         if self._receiver is None:  # given up during the handshake
             transport.disconnect(graceful=False)
         else:
-            self._next_ping = asyncio.get_running_loop().call_later(self._ping_every_s, self._ping, transport)
+            self._next_ping = self._loop.call_later(self._ping_every_s, self._ping, transport)
             self._receiver.opened(_lower(transport.response.headers))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if self._read_began_at is None:
+            self._read_began_at = self._loop.time()
+        self._take(transport, frame)
+        if frame.last_in_buffer:
+            took_s, self._read_began_at = self._loop.time() - self._read_began_at, None
+            stream = transport.underlying_transport
+            if took_s > LONG_READ_S and not stream.is_closing():
+                stream.pause_reading()
+                self._stop(self._resting)
+                self._resting = self._loop.call_later(REST * took_s, stream.resume_reading)
+
+    def _take(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         kind = frame.msg_type
         if transport.is_close_frame_sent:  # what comes now was sent before the platform knew of it
             if kind is picows.WSMsgType.CLOSE:
@@ -176,7 +194,7 @@ class _Listener(picows.WSListener):
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         receiver, self._receiver = self._receiver, None
-        self._stop(self._next_ping, self._pong_is_due)
+        self._stop(self._next_ping, self._pong_is_due, self._resting)
         # The transport also keeps why it failed for somebody to fetch; it is told below, and fetched to be forgotten.
         self._farewell = asyncio.get_running_loop().create_task(transport.wait_disconnected())
         self._farewell.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -184,9 +202,8 @@ class _Listener(picows.WSListener):
             receiver.closed(self._loss or _loss_of(transport))
 
     def _ping(self, transport: picows.WSTransport) -> None:
-        loop = asyncio.get_running_loop()
-        self._next_ping = loop.call_later(self._ping_every_s, self._ping, transport)
-        self._pong_is_due = loop.call_later(self._pong_within_s, self._miss_pong, transport)
+        self._next_ping = self._loop.call_later(self._ping_every_s, self._ping, transport)
+        self._pong_is_due = self._loop.call_later(self._pong_within_s, self._miss_pong, transport)
         transport.send_ping()
 
     def _miss_pong(self, transport: picows.WSTransport) -> None:
@@ -261,6 +278,7 @@ async def _dial(host: str, port: int) -> socket.socket:
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             await loop.sock_connect(connection, address)
         except OSError as error:
             connection.close()
