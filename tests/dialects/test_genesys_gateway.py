@@ -202,3 +202,10 @@ def test_a_refused_handshake_has_its_reason():
 def test_it_makes_no_calls():
     with pytest.raises(AssertionError, match="made no call"):
         GenesysGateway(Setup(PRESET.paths)).answered("x", 200, {}, b"", 0.0)
+
+
+def test_what_the_frames_lacked_is_told_also_where_the_link_is_lost():
+    play = begun() >> frame(token="Hel", finish_reason=None) << Delta("Hel", 0)
+    play >> Loss(clean=False, code=1006) << Notice("incomplete_frames", "frames: 1 lacked usage")
+    play << failed("upstream_interrupted")
+    play.over()
