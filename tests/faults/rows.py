@@ -153,7 +153,7 @@ _PATIENT: Final = {"connect_s": 5, "first_token_s": 8, "between_tokens_s": 1.5, 
 _PINGING: Final = {
     "connect_s": 5, "first_token_s": 5, "between_tokens_s": 5, "turn_s": 30, "ping_every_s": 0.5, "pong_within_s": 0.4,
 }  # fmt: skip
-_SHORT: Final = {"connect_s": 0.5, "first_token_s": 5, "between_tokens_s": 1.5, "turn_s": 30}
+_SHORT: Final = {"connect_s": 0.5, "handshake_s": 0.5, "first_token_s": 5, "between_tokens_s": 1.5, "turn_s": 30}
 
 # Over a WebSocket, by presets in the order of SOCKETS. Conversations are taken up again, the others cannot be.
 SOCKET_LINES: Final = (
@@ -214,7 +214,7 @@ SOCKET_LINES: Final = (
 )  # fmt: skip
 
 _TCP_SSE: Final = {"connect_s": 1, "first_token_s": 1.5, "between_tokens_s": 1.5, "turn_s": 30}
-_TCP_SOCKETS: Final = {**_PINGING, "connect_s": 1}
+_TCP_SOCKETS: Final = {**_PINGING, "connect_s": 1, "handshake_s": 1}
 TCP_DEADLINE_S: Final = 15  # the longest wait for another try, and one time-out of each sort, on a slow machine
 
 
