@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -16,7 +17,7 @@ from trunkline.sources.base import Receiver, StreamRequest
 
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
 RECEIVE_BYTES: Final = 1 << 16  # bounds what one read brings, and so how long it holds the others up
-LONG_READ_S: Final = 0.005  # a read that takes longer is a flood: many messages at once, or very many frames
+LONG_READ_S: Final = 0.005  # of CPU; a read that takes more is a flood: many messages at once, or very many frames
 REST: Final = 4  # after one the link is left alone for so many times as long, and the platform is held back
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 10.0
@@ -155,11 +156,12 @@ class _Listener(picows.WSListener):
             self._receiver.opened(_lower(transport.response.headers))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        # The time of this thread, not of the clock: who has to wait for a core was not flooded.
         if self._read_began_at is None:
-            self._read_began_at = self._loop.time()
+            self._read_began_at = time.thread_time()
         self._take(transport, frame)
         if frame.last_in_buffer:
-            took_s, self._read_began_at = self._loop.time() - self._read_began_at, None
+            took_s, self._read_began_at = time.thread_time() - self._read_began_at, None
             stream = transport.underlying_transport
             if took_s > LONG_READ_S and not stream.is_closing():
                 stream.pause_reading()
