@@ -81,6 +81,7 @@ class Proxy:
                 writers.append(far_writer)
                 up = _Way(self, len(self.passed) - 1, "server", far_writer, strike)
                 down = _Way(self, len(self.passed) - 1, "client", writer, strike)
+                up.other, down.other = down, up
                 swallows = strike is not None and strike.how == "swallow"
                 await _until_over(up.run(reader, asked), down.run(far_reader, b""), swallows=swallows)
         except _ResetError:
@@ -123,6 +124,8 @@ class _Way:
         self._passed = bytearray()
         self._deaf = False
         self._one_by_one = 0
+        self.other: _Way | None = None
+        """The other direction of the connection."""
         # What was written is to be in the kernel before the next is looked at, or a reset would take it back.
         writer.transport.set_write_buffer_limits(high=0)
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -135,6 +138,7 @@ class _Way:
             if place is None:
                 await self._forward(data)
             else:
+                self._hush()
                 await self._forward(data[:place])
                 await self._befall()
                 await self._forward(data[place:])
@@ -155,6 +159,11 @@ class _Way:
         if self._strike is not None:
             self._passed += data
         self._proxy.passed[self._number][self._toward] += len(data)
+
+    def _hush(self) -> None:
+        """Where the connection is about to end, let nothing more pass the other way: no answer to the last bytes."""
+        if self.other is not None and self._strike is not None and self._strike.how in {"reset", "close"}:
+            self.other._deaf = True
 
     async def _befall(self) -> None:
         strike, self._strike = self._strike, None

@@ -25,13 +25,14 @@ from faults.laws import problem
 from faults.page import page
 from faults.rows import COGNIGY, CONVERSATIONS, GATEWAY, OAUTH, PRESETS, Line, Row, all_rows, timeouts
 from tcp_proxy import SIDES, Proxy, Side, Strike, standing_before
-from trunkline import Ended, Relay, TurnRequest
+from trunkline import Ended, Relay, TrunklineError, TurnRequest
 from trunkline.core.events import Entry
 from trunkline.simulators import Simulator
 from trunkline.turns import Turn
 
 TEXTS: Final = ("order", "unicode", "newlines", "german", "markdown")
 TURN_LIMIT_S: Final = 60
+READ_BACK_LIMIT_S: Final = 5
 TURNS_OF_A_RELAY: Final = 60
 IDS: Final = {
     CONVERSATIONS: {"conversation_id": "c-1"},
@@ -122,6 +123,8 @@ def _strikes(row: Row, text: str, seed: int, sizes: Sizes) -> list[Strike | None
         return []
     how, toward = row.line.strike
     parts = sizes[row.preset, text, toward]
+    if row.line.behind is not None:
+        return [*[None] * (len(parts) - 1), Strike(how, row.line.behind, toward)]
     dice = random.Random(f"{row.preset} {how} {toward} {seed}")
     # By bytes, or by connections first: one that carries little, such as that of the token, is to have its share.
     (connection,) = dice.choices(range(len(parts)), weights=dice.choice([parts, None]))
@@ -213,8 +216,12 @@ def _said(entries: Iterable[Entry]) -> list[tuple[int, int, bytes]]:
 
 async def _read_back(relay: Relay, stage: Stage) -> str:
     """Read a turn from the log of a relay that is gone."""
-    turn = await relay.find(stage.turn_id)
-    at, seen = await _follow(turn, stage.entries, random.Random(stage.seed).random())
+    try:
+        async with asyncio.timeout(READ_BACK_LIMIT_S):
+            turn = await relay.find(stage.turn_id)
+            at, seen = await _follow(turn, stage.entries, random.Random(stage.seed).random())
+    except (TimeoutError, TrunklineError) as error:
+        return f"cannot be read back from the log: {type(error).__name__} {error}"
     return "" if _said(seen) == _said(stage.entries[at:]) else "the log holds other entries than were shown"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,12 +38,15 @@ class Line:
     settings: Mapping[str, Any] = field(default_factory=dict)
     twice: bool = False
     strike: tuple[How, Side] | None = None
+    behind: re.Pattern[bytes] | None = None
+    """Where on the last connection the strike falls; without it, a byte of the whole exchange is drawn."""
 
     @property
     def name(self) -> str:
         """How the page calls it."""
         if self.strike is not None:
-            return f"{self.strike[0]}, toward the {'relay' if self.strike[1] == 'client' else 'platform'}"
+            where = "" if self.behind is None else ", behind the finish reason"
+            return f"{self.strike[0]}, toward the {'relay' if self.strike[1] == 'client' else 'platform'}{where}"
         where = "" if self.at == "platform" else f"{self.at}: "
         often = ", each time" if self.times == ALWAYS else ""
         ours = "".join(f", with `{name} = {value!r}`" for name, value in self.settings.items() if name != "timeouts")
@@ -225,6 +229,8 @@ def _tcp(how: How, toward: Side, sse: str, gateway: str, cognigy: str, conversat
     return Line((), ends, "some", strike=(how, toward))
 
 
+_FINISHED: Final = re.compile(rb'"finish_reason":"stop"[^\n]*\n\n')
+
 # Anywhere in the exchange: a token, a call, a handshake, the request, the answer, the farewell. A platform that falls
 # silent where there are no pings is not waited for longer than for a first token.
 TCP_LINES: Final = (
@@ -238,6 +244,9 @@ TCP_LINES: Final = (
          "stop first_token_timeout upstream_interrupted", "stop first_token_timeout"),
     _tcp("trickle", "client", "stop", "stop", "stop"),
     _tcp("trickle", "server", "stop", "stop", "stop"),
+    # All has been said by then, but the body did not end as HTTP has it, and there was no end mark.
+    *(Line((), dict.fromkeys(SSE, ("upstream_interrupted",)), strike=(how, "client"), behind=_FINISHED)
+      for how in ("reset", "half-close")),
 )  # fmt: skip
 
 LINES: Final = (*HTTP_LINES, *CALL_LINES, *SOCKET_LINES, *TCP_LINES)
