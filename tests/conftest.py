@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from trunkline import Delta, Ended, Notice, TurnRequest
 from trunkline.app import Relay
 from trunkline.config import parse
 from trunkline.server import Server, bind
@@ -79,3 +80,21 @@ async def hasty_url(simulator: Simulator) -> AsyncIterator[str]:
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(timeout=10) as client:
         yield client
+
+
+Answer = tuple[str, list[Notice], Ended]
+"""What a turn said: its text, the notices in it, and its one end."""
+
+
+async def answer_of(relay: Relay, request: TurnRequest) -> Answer:
+    text, notices, ended = "", [], None
+    async for event in relay.stream(request):
+        assert ended is None
+        if isinstance(event, Delta):
+            text += event.text
+        elif isinstance(event, Notice):
+            notices.append(event)
+        elif isinstance(event, Ended):
+            ended = event
+    assert ended is not None
+    return text, notices, ended

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from conftest import PATIENCE
-from trunkline import Delta, Ended, Notice, Relay, TurnRequest
+from conftest import PATIENCE, Answer, answer_of
+from trunkline import Ended, Relay, TurnRequest
 from trunkline.simulators import Simulator
 
 
@@ -17,17 +17,8 @@ def upstream(simulator: Simulator, **more: Any) -> dict[str, Any]:
     return base | more
 
 
-async def ask(relay: Relay, prompt: str = "sim:text=short", **more: Any) -> tuple[str, list[Notice], Ended]:
-    text, notices, ended = "", [], None
-    async for event in relay.stream(TurnRequest(input=prompt, **more)):
-        if isinstance(event, Delta):
-            text += event.text
-        elif isinstance(event, Notice):
-            notices.append(event)
-        elif isinstance(event, Ended):
-            ended = event
-    assert ended is not None
-    return text, notices, ended
+async def ask(relay: Relay, prompt: str = "sim:text=short", **more: Any) -> Answer:
+    return await answer_of(relay, TurnRequest(input=prompt, **more))
 
 
 @pytest.mark.parametrize("fault", ["status=429", "status=502", "status=503", "status=504", "refuse"])

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from faults.laws import problem
 from faults.page import page
-from faults.rows import COGNIGY, CONVERSATIONS, GATEWAY, OAUTH, PRESETS, Line, Row, all_rows, timeouts
+from faults.rows import CONVERSATIONS, OAUTH, PRESETS, Line, Row, all_rows, timeouts
+from platforms.asking import IDS
 from tcp_proxy import SIDES, Proxy, Side, Strike, standing_before
 from trunkline import Ended, Relay, TrunklineError, TurnRequest
 from trunkline.core.events import Entry
@@ -34,11 +35,6 @@ TEXTS: Final = ("order", "unicode", "newlines", "german", "markdown")
 TURN_LIMIT_S: Final = 60
 READ_BACK_LIMIT_S: Final = 5
 TURNS_OF_A_RELAY: Final = 60
-IDS: Final = {
-    CONVERSATIONS: {"conversation_id": "c-1"},
-    GATEWAY: {"prompt_id": "p-1"},
-    COGNIGY: {"dialog_id": "d-1", "session_id": "s-1"},
-}
 Sizes = dict[tuple[str, str, Side], list[int]]
 """How many bytes a whole exchange takes toward one side, connection by connection, by preset and text."""
 

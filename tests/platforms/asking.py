@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from conftest import PATIENCE
-from trunkline import Delta, Ended, Notice, Relay, TurnRequest
+from conftest import PATIENCE, Answer, answer_of
+from trunkline import Relay, TurnRequest
 from trunkline.simulators import Simulator
 from trunkline.simulators.ledger import Record
 
@@ -23,7 +23,6 @@ IDS = {
     COGNIGY: {"dialog_id": "d-1", "session_id": "s-1"},
 }
 HASTE = {**PATIENCE, "first_token_s": 0.4, "between_tokens_s": 0.4}
-Answer = tuple[str, list[Notice], Ended]
 
 
 def settings_of(simulator: Simulator, preset: str, **more: Any) -> dict[str, Any]:
@@ -50,17 +49,7 @@ async def relay_of(simulator: Simulator, preset: str, **more: Any) -> AsyncItera
 
 
 async def ask(relay: Relay, preset: str, prompt: str = "Where is my order?", **fields: Any) -> Answer:
-    text, notices, ended = "", [], None
-    async for event in relay.stream(TurnRequest(**{"input": prompt, **IDS[preset], **fields})):
-        assert ended is None
-        if isinstance(event, Delta):
-            text += event.text
-        elif isinstance(event, Notice):
-            notices.append(event)
-        elif isinstance(event, Ended):
-            ended = event
-    assert ended is not None
-    return text, notices, ended
+    return await answer_of(relay, TurnRequest(**{"input": prompt, **IDS[preset], **fields}))
 
 
 async def streams(simulator: Simulator, preset: str) -> list[Record]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,17 +26,6 @@ ANSWER = {
         {"name": "llm_total_tokens", "value": 11},
     ]
 }
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def sim(clock: Clock) -> AsyncIterator[Simulator]:
-    async with Simulator(seed=5, clock=clock) as simulator:
-        yield simulator
 
 
 async def ask(sim: Simulator, prompt: str = "Where is my order?", **changes: Any) -> Seen:

@@ -6,12 +6,12 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
+from simulators.wires import Clock
 from trunkline.simulators import Simulator
 from trunkline.simulators.access import Limiter
 from trunkline.simulators.base import Once
@@ -30,25 +30,6 @@ ININ_LIMITS = ("inin-ratelimit-allowed", "inin-ratelimit-count", "inin-ratelimit
 VALUES = {
     "status": "503", "redirect": "http://127.0.0.1:9/", "finish": "length", "cut": "7", "limit-headers": "3/10",
 }  # fmt: skip
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def sim(clock: Clock) -> AsyncIterator[Simulator]:
-    async with Simulator(seed=5, clock=clock) as simulator:
-        yield simulator
 
 
 @pytest.fixture

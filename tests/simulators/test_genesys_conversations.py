@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,17 +19,6 @@ QUOTA = "/api/v2/ai/models/gpt/quotas"
 WIRE = WIRES["genesys-conversations"]
 ORDER = TEXTS["order"]
 PIECES = [piece.text for piece in cut(ORDER)[0]]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def sim(clock: Clock) -> AsyncIterator[Simulator]:
-    async with Simulator(seed=5, clock=clock) as simulator:
-        yield simulator
 
 
 async def answer(sim: Simulator, bearer: str | None = None, **changes: Any) -> Seen:

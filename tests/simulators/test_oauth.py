@@ -8,12 +8,12 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
+from simulators.wires import Clock
 from trunkline.simulators import Simulator
 from trunkline.simulators.access import Tokens
 from trunkline.simulators.faults import FaultQueue, parse
@@ -24,25 +24,6 @@ ME = "/api/v2/tokens/me"
 GRANT = {"grant_type": "client_credentials"}
 SCOPES = "ai:llm:write ai:llm:read"
 SECRET = "s3cret!"
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def sim(clock: Clock) -> AsyncIterator[Simulator]:
-    async with Simulator(seed=5, clock=clock) as simulator:
-        yield simulator
 
 
 @pytest.fixture

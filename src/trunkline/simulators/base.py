@@ -85,7 +85,7 @@ class Settings:
     limiter: Limiter | None = None
     once: Once = field(default_factory=Once)
     idle_s: float = 30.0
-    opening_wait_s: float = 0.5
+    opening_wait_s: float = 5.0
     max_concurrent: int = 10
 
 

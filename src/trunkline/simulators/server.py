@@ -58,7 +58,7 @@ class Simulator:
         rate_per_minute: int | None = None,
         clock: Clock = time.monotonic,
         idle_s: float = 30.0,
-        opening_wait_s: float = 0.5,
+        opening_wait_s: float = 5.0,
         max_concurrent: int = 10,
     ) -> None:
         self._host = host
