@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trunkline.attempts import Route
 from trunkline.connect.breaker import Breaker
 from trunkline.connect.credentials import ApiKey
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
@@ -17,7 +18,7 @@ from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
 from trunkline.dialects.presets import Retries
 from trunkline.guards.chain import Conversations
 from trunkline.log import Log
-from trunkline.pump import House, Pump, Route
+from trunkline.pump import House, Pump
 from trunkline.stores.base import TurnLog
 from trunkline.stores.memory import MemoryStore
 from trunkline.stores.settings import StoreSettings

@@ -26,8 +26,11 @@ async def test_a_passing_trouble_is_not_seen_by_anybody(simulator, fault):
     async with Relay({"upstreams": {"a": upstream(simulator)}}) as relay:
         simulator.set_faults([fault, "retry-after=0"] if fault.startswith("status") else [fault], connections=2)
         text, notices, ended = await ask(relay)
+        told = relay.telemetry.exposition().decode()
     assert (text, notices, ended.outcome) == ("Hello.", [], "completed")
     assert len(simulator.ledger) == 3
+    reason = {"status=429": "rate_limited", "refuse": "upstream_interrupted"}.get(fault, "upstream_unavailable")
+    assert f'trunkline_upstream_retries_total{{next="a",reason="{reason}",upstream="a"}} 2.0' in told
 
 
 @pytest.mark.parametrize("fault", ["status=400", "status=401", "status=403", "status=404", "status=500", "html"])
@@ -80,6 +83,10 @@ async def test_fallbacks_are_asked_in_their_order_and_a_notice_says_so(simulator
     async with Relay(settings) as relay:
         simulator.set_faults([fault], connections=2)
         text, notices, ended = await ask(relay)
+        told = relay.telemetry.exposition().decode()
+    reason = notices[0].detail.removeprefix("a to b: ")
+    assert f'trunkline_upstream_retries_total{{next="b",reason="{reason}",upstream="a"}} 1.0' in told
+    assert f'trunkline_upstream_retries_total{{next="c",reason="{reason}",upstream="b"}} 1.0' in told
     assert (text, ended.outcome) == ("Hello.", "completed")
     assert [notice.kind for notice in notices] == ["fallback", "fallback"]
     assert notices[0].detail.startswith("a to b: ")

@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from trunkline.attempts import Route
 from trunkline.core.errors import Fault, RequestRefused, nearest
 from trunkline.core.events import Notice
 from trunkline.core.request import Message, TurnRequest
 from trunkline.guards.known_terms import known_terms
-from trunkline.pump import Route
 from trunkline.tokens import count_prompt
 from trunkline.upstreams import Upstream
 

@@ -8,17 +8,17 @@ wrong, the turn gets exactly one `Ended`, and nothing after it.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple, TypeGuard
+from typing import Final, TypeGuard
 
 import msgspec
 
-from trunkline.connect.backoff import full_jitter_s
+from trunkline.account import Account
+from trunkline.attempts import Attempts, Route
 from trunkline.connect.oauth import TokenError
-from trunkline.core.events import AnyEvent, Delta, Ended, Guarded, Notice, ToolCall, Usage
+from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Dialect, Item, Loss, Open, Reopen, Send, WakeAt
 from trunkline.guards.chain import Conversations
@@ -28,18 +28,8 @@ from trunkline.log import Log
 from trunkline.sources.base import Source
 from trunkline.stores.base import TurnLog
 from trunkline.tasks import Tasks
-from trunkline.telemetry import BytesReceived, Screened, Telemetry, TurnEnded, internal_error
-from trunkline.tokens import count
-from trunkline.upstreams import Upstream
+from trunkline.telemetry import Reopened, Retried, Telemetry, internal_error
 
-RETRYABLE: Final = frozenset({"rate_limited", "upstream_unavailable", "connect_timeout", "handshake_timeout"})
-ELSEWHERE: Final = RETRYABLE | {
-    "upstream_interrupted", "upstream_error", "upstream_protocol", "upstream_auth", "upstream_forbidden",
-    "quota_exceeded", "first_token_timeout", "handshake_rejected",
-}  # fmt: skip
-TROUBLE: Final = frozenset(
-    {"upstream_unavailable", "connect_timeout", "first_token_timeout", "handshake_timeout", "upstream_interrupted"}
-)  # what a breaker counts: the platform is in trouble, not the request
 SHORTEST_SECRET: Final = 6
 UNAUTHORIZED_CLOSE: Final = 4_401  # a platform's own close code for what HTTP calls 401
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
@@ -57,46 +47,26 @@ class House:
     random: Callable[[], float]
 
 
-class Route(NamedTuple):
-    """One way to an answer: an upstream, and the platform's name of the model."""
-
-    upstream: Upstream
-    model: str
-
-
 class Pump:
     """One turn in motion. It receives from a source, obeys its dialect's commands, and ends the turn."""
 
     def __init__(
         self, house: House, turn: TurnLog, request: TurnRequest, routes: Sequence[Route], on_ended: Callable[[], None]
     ) -> None:
-        """Take the routes in their order: the first is asked, the others are there to fall back on."""
         self._house = house
         self._turn = turn
         self._request = request
-        self._upstream, self._model = routes[0]
-        self._fallbacks = list(routes[1:])
+        self._attempts = Attempts(routes, house.random)
         self._screen = self._make_screen()
         self._on_ended = on_ended
         turn.on_lost = self.lost
-        self._dialect = self._upstream.dialect()
-        self._attempt = 0
-        self._attempt_bytes = 0
-        self._renewed = False
-        self._asked_anew = False
-        self._shut_out = False
-        self._retry_after_s: float | None = None
+        self._dialect = self._attempts.upstream.dialect()
+        self._bytes_before = 0
         self._sent_headers: Mapping[str, str] = {}
         self._source: Source | None = None
         self._last_open: Open | None = None
         self._alarms: dict[str, asyncio.TimerHandle] = {}
-        self._usage: Usage | None = None
-        self._raw: list[str] = []
-        self._raw_chars = 0
-        self._bytes = 0
-        self._started_at = house.clock()
-        self._first_token_at: float | None = None
-        self._last_token_at = self._started_at
+        self._account = Account(turn, house.clock())
         self._told_unexpected = False
         self.ended = False
         """True as soon as the `Ended` is appended, which is before readers see it."""
@@ -105,8 +75,8 @@ class Pump:
         """Make the screen of the upstream that is asked; nothing was released yet."""
         started = self._turn.started
         secrets = self._house.conversations.secrets(started.principal, started.conversation_id)
-        chains = self._upstream.guard.for_turn(secrets, self._request.terms)
-        settings = self._upstream.settings
+        chains = self._attempts.upstream.guard.for_turn(secrets, self._request.terms)
+        settings = self._attempts.upstream.settings
         return Screen(chains, expects_json=settings.expect == "json", strict=settings.on_unexpected == "fail")
 
     # What happens to a turn
@@ -116,27 +86,24 @@ class Pump:
         if self.ended:
             return
         now = self._house.clock()
-        self._last_token_at = now
-        self._attempt_bytes = 0
-        self._retry_after_s = None
-        self._shut_out = not self._upstream.breaker.admits(now)
-        if self._shut_out:
-            detail = f"{self._upstream.name} failed again and again, and is left alone for a while"
-            self._end(Ended("failed", "upstream_unavailable", detail=detail), now)
+        self._account.silent_since = now
+        self._bytes_before = self._account.bytes
+        ended = self._attempts.begin(now)
+        if ended is not None:
+            self._end(ended, now)
             return
-        self._dialect = self._upstream.dialect()
-        ask = Ask(self._turn.id, self._request, self._model)
-        items_are_new = self._attempt == 0 and not self._asked_anew
+        self._dialect = self._attempts.upstream.dialect()
+        ask = Ask(self._turn.id, self._request, self._attempts.model)
+        is_first = self._attempts.is_first
         self._take(lambda now: [
-            item for item in self._dialect.start(ask, now) if items_are_new or type(item) is not Notice
+            item for item in self._dialect.start(ask, now) if is_first or type(item) is not Notice
         ])  # fmt: skip
 
     def opened(self, headers: Mapping[str, str]) -> None:
         """Hear from the source that the stream is open."""
-        self._upstream.heard(200, headers)
-        # A link that is taken up in the middle of an answer has a token and a silence of its own.
-        self._renewed = False
-        self._retry_after_s = None
+        self._attempts.upstream.heard(200, headers)
+        self._attempts.opened()
+        # A link that is taken up in the middle of an answer has a silence of its own.
         self._not_silent_until(self._house.clock())
         self._take(lambda now: self._dialect.opened(headers, now))
 
@@ -144,8 +111,7 @@ class Pump:
         """Take what one read of the source brought. This is the hot path: once per read."""
         if self.ended:
             return
-        self._bytes += len(data)
-        self._attempt_bytes += len(data)
+        self._account.bytes += len(data)
         now = self._house.clock()
         try:
             items = self._dialect.receive(data, now)
@@ -157,22 +123,20 @@ class Pump:
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Hear from the source that the platform answered with an error."""
         self._source = None
-        self._retry_after_s = self._upstream.heard(status, headers)
-        if status == HTTPStatus.UNAUTHORIZED and not self._renewed and not self.ended:
-            self._renewed = True
-            if self._upstream.credentials.rejected(self._sent_headers):
-                self._last_token_at = self._house.clock()
-                self._open()
-                return
+        attempts = self._attempts
+        attempts.retry_after_s = attempts.upstream.heard(status, headers)
+        if status == HTTPStatus.UNAUTHORIZED and not self.ended and attempts.may_open_again(self._sent_headers):
+            self._account.silent_since = self._house.clock()
+            self._open()
+            return
         self._take(lambda now: self._dialect.refused(status, headers, body, now))
 
     def closed(self, loss: Loss) -> None:
         """Hear from the source that the stream is gone."""
         self._source = None
         if not self.ended and loss.code == UNAUTHORIZED_CLOSE:
-            may_have_another = self._upstream.credentials.rejected(self._sent_headers)
-            if may_have_another and not self._asked_anew and self._first_token_at is None:
-                self._asked_anew = True
+            spoken = self._account.first_token_at is not None
+            if self._attempts.may_ask_anew(self._sent_headers, spoken=spoken):
                 self._silence()
                 self.start()
                 return
@@ -186,16 +150,9 @@ class Pump:
         """Look at the clock, about once a second: end the turn where its platform took too long."""
         if self.ended:
             return
-        limits = self._upstream.timeouts
-        if now - self._started_at >= limits.turn_s:
-            reason, detail = "turn_timeout", f"the turn took longer than {limits.turn_s:g} s"
-        elif self._first_token_at is None and now - self._last_token_at >= limits.first_token_s:
-            reason, detail = "first_token_timeout", f"no text within {limits.first_token_s:g} s"
-        elif self._first_token_at is not None and now - self._last_token_at >= limits.between_tokens_s:
-            reason, detail = "between_tokens_timeout", f"no text for {limits.between_tokens_s:g} s"
-        else:
-            return
-        self._end(Ended("failed", reason, detail=detail), now)
+        ended = self._account.overdue(self._attempts.upstream.timeouts, now)
+        if ended is not None:
+            self._end(ended, now)
 
     # Events and commands
 
@@ -211,14 +168,18 @@ class Pump:
     def _carry_out(self, items: list[Item], now: float) -> None:
         """Take events into the log and obey commands, in their order, until an `Ended`."""
         events: list[AnyEvent] = []
+        account = self._account
         for item in items:
             kind = type(item)
             if kind is Delta or kind is ToolCall:
-                self._note_text(item, now)  # type: ignore[arg-type]
+                if account.first_token_at is None:
+                    # Not before: a WebSocket is open before anything is asked, and its platform may then say nothing.
+                    self._attempts.upstream.breaker.succeeded()
+                account.note(item, now)  # type: ignore[arg-type]
                 events.append(item)  # type: ignore[arg-type]
-                if self._raw_chars > self._upstream.settings.max_answer_chars:
+                limit = self._attempts.upstream.settings.max_answer_chars
+                if account.chars > limit:
                     self._append(events, now)
-                    limit = self._upstream.settings.max_answer_chars
                     self._end(Ended("failed", "answer_too_long", detail=f"more than {limit} characters"), now)
                     return
             elif kind is Ended:
@@ -226,26 +187,12 @@ class Pump:
                 self._end(item, now)  # type: ignore[arg-type]
                 return
             elif kind is Usage:
-                self._usage = item  # type: ignore[assignment]
+                account.usage = item  # type: ignore[assignment]
             elif isinstance(item, Command):
                 self._obey(item)
             else:
                 events.append(item)
         self._append(events, now)
-
-    def _note_text(self, event: Delta | ToolCall, now: float) -> None:
-        if self._first_token_at is None:
-            self._first_token_at = now
-            # Not before: a WebSocket is open before anything is asked, and its platform may say nothing ever after.
-            self._upstream.breaker.succeeded()
-        self._last_token_at = now
-        if isinstance(event, Delta):
-            text = event.text
-        else:
-            text = event.arguments
-            self._raw_chars += len(event.call_id) + len(event.name)
-        self._raw.append(text)
-        self._raw_chars += len(text)
 
     def _append(self, events: list[AnyEvent], now: float) -> None:
         if not events or self.ended:
@@ -271,7 +218,7 @@ class Pump:
             return None
         self._told_unexpected = True
         detail = f"at character {fault.offset}: {fault.reason}"
-        if self._upstream.settings.on_unexpected == "fail":
+        if self._attempts.upstream.settings.on_unexpected == "fail":
             return Ended("failed", "answer_not_json", detail=detail)
         return Notice("answer_not_json", detail)
 
@@ -299,26 +246,27 @@ class Pump:
         if self.ended or self._last_open is None:
             return
         self._drop_source()
-        self._source = source = self._upstream.source()
+        self._source = source = self._attempts.upstream.source()
         self._house.tasks.spawn(self._connect(source, self._last_open), "pump.connect")
 
     def _reopen(self, earliest: float) -> None:
         """Open the stream again, as late as the dialect and the platform's `Retry-After` say."""
-        at = max(earliest, self._house.clock() + (self._retry_after_s or 0.0))
+        self._house.telemetry.tell(Reopened(self._attempts.upstream.name))
+        at = max(earliest, self._house.clock() + (self._attempts.retry_after_s or 0.0))
         self._not_silent_until(at)
         self._alarm("reopen", at, self._open)
 
     def _not_silent_until(self, at: float) -> None:
         """In the middle of an answer a platform is not silent while there is no link: the whole turn's time counts."""
-        if self._first_token_at is not None:
-            self._last_token_at = max(self._last_token_at, at)
+        if self._account.first_token_at is not None:
+            self._account.silent_since = max(self._account.silent_since, at)
 
     async def _connect(self, source: Source, command: Open) -> None:
         try:
-            headers = await self._upstream.authorise()
+            headers = await self._attempts.upstream.authorise()
             if self.is_current(source):
                 self._sent_headers = headers
-                await self._upstream.open(source, command, headers, _Receiver(self, source))
+                await self._attempts.upstream.open(source, command, headers, _Receiver(self, source))
         except TokenError as error:
             if self.is_current(source):
                 self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
@@ -327,7 +275,7 @@ class Pump:
 
     async def _call(self, command: Call, dialect: Dialect) -> None:
         try:
-            status, headers, body = await self._upstream.call(command)
+            status, headers, body = await self._attempts.upstream.call(command)
         except TokenError as error:
             if dialect is self._dialect:
                 self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
@@ -336,7 +284,7 @@ class Pump:
             self._fault(error)
             return
         if dialect is self._dialect:  # else the turn asks anew meanwhile, or somebody else
-            self._retry_after_s = self._upstream.retry_after_s(headers)
+            self._attempts.retry_after_s = self._attempts.upstream.retry_after_s(headers)
             self._take(lambda now: dialect.answered(command.id, status, headers, body, now))
 
     def _wake(self) -> None:
@@ -352,7 +300,7 @@ class Pump:
     def lost(self) -> None:
         """Hear from the log that it could not keep what came last: the turn ends there, and stops its platform."""
         was_ended, self.ended = self.ended, True
-        usage = None if was_ended else self._usage or self._count()
+        usage = None if was_ended else self._account.final_usage(self._attempts.model)
         ended = Ended("failed", "store_error", detail="what followed could not be written", usage=usage)
         self._house.log.append(self._turn, [ended])
         if not was_ended:
@@ -393,7 +341,7 @@ class Pump:
             return
         self.ended = True  # No second end from here on, whatever the rest of this function meets.
         if ended.outcome in ("completed", "blocked"):
-            self._upstream.breaker.succeeded()
+            self._attempts.upstream.breaker.succeeded()
         try:
             last, ended = self._last_events(ended, now)
         except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
@@ -409,45 +357,24 @@ class Pump:
             self._on_ended()
 
     def _tries_again(self, ended: Ended, now: float) -> bool:
-        """Try once more, or another upstream, where a failure came before any text; False where that is the end.
-
-        After the first text nothing is tried again: it would repeat what somebody has read.
-        """
-        if ended.outcome != "failed" or self._first_token_at is not None:
+        """Ask once more where a failure came before any text; False where that is the end."""
+        if ended.outcome != "failed" or self._account.first_token_at is not None:
             return False
-        reason = ended.reason
-        if reason in TROUBLE and not self._shut_out:
-            self._upstream.breaker.failed(now)
-        left_s = self._started_at + self._upstream.timeouts.turn_s - now
-        if self._shut_out:
-            pass  # Its own breaker's refusal says nothing new about the platform, and waiting for it is no use.
-        elif reason in RETRYABLE or (reason == "upstream_interrupted" and self._may_ask_again()):
-            wait_s = self._retry_after_s
-            if wait_s is None:
-                plan = self._upstream.retries
-                wait_s = max(plan.least_s, full_jitter_s(self._attempt, plan.base_s, plan.cap_s, self._house.random))
-            if self._attempt + 1 < self._upstream.settings.attempts and wait_s < left_s:
-                self._attempt += 1
-                self._drop_source()
-                self._silence()
-                self._alarm("retry", now + wait_s, self.start)
-                self._last_token_at = now + wait_s
-                return True
-        if reason not in ELSEWHERE or not self._fallbacks or left_s <= 0:
+        failed = self._attempts.upstream.name
+        deadline = self._account.began_at + self._attempts.upstream.timeouts.turn_s
+        silent = self._account.bytes == self._bytes_before
+        following = self._attempts.after(ended.reason, now, deadline=deadline, silent=silent)
+        if following is None:
             return False
-        failed = self._upstream.name
-        self._upstream, self._model = self._fallbacks.pop(0)
-        self._attempt, self._renewed, self._asked_anew = 0, False, False
-        self._screen = self._make_screen()
         self._drop_source()
         self._silence()
-        self._house.log.append(self._turn, [Notice("fallback", f"{failed} to {self._upstream.name}: {reason}")])
-        self._alarm("retry", now, self.start)
+        self._house.telemetry.tell(Retried(failed, ended.reason, self._attempts.upstream.name))
+        if following.notice is not None:
+            self._screen = self._make_screen()
+            self._house.log.append(self._turn, [following.notice])
+        self._alarm("retry", following.at, self.start)
+        self._account.silent_since = following.at
         return True
-
-    def _may_ask_again(self) -> bool:
-        """Tell whether an answer that broke off before its first text was not begun either."""
-        return self._upstream.retries.until_text or not self._attempt_bytes
 
     def _last_events(self, ended: Ended, now: float) -> tuple[list[AnyEvent], Ended]:
         """Return what goes before the end, and the end with everything it says."""
@@ -464,7 +391,7 @@ class Pump:
                     last.append(notice)
                 case Ended() as other:
                     ended = other
-        usage = self._usage or self._count()
+        usage = self._account.final_usage(self._attempts.model)
         detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
         heard_upto = ended.heard_upto
         if heard_upto is not None:
@@ -477,39 +404,9 @@ class Pump:
         if source is not None:
             source.close()
 
-    def _count(self) -> Usage:
-        """Count what the platform did not: the prompt, and all it said, whether it was released or not."""
-        prompt = self._turn.started.prompt_tokens
-        completion = count("".join(self._raw), self._model)
-        return Usage(prompt, completion, prompt + completion, "relay")
-
     def _tell(self, ended: Ended, now: float) -> None:
-        released = sum(len(entry.event.text) for entry in self._turn.entries if type(entry.event) is Delta)
-        usage = ended.usage
-        self._house.telemetry.tell(BytesReceived(self._upstream.name, self._bytes))
-        reports = Counter(
-            (entry.event.rule, entry.event.action) for entry in self._turn.entries if type(entry.event) is Guarded
-        )
-        screen = self._screen
-        screened = Screened(self._upstream.name, reports, screen.most_held, screen.held_s, *screen.pieces)
-        self._house.telemetry.tell(screened)
-        self._house.telemetry.tell(
-            TurnEnded(
-                turn=self._turn.id,
-                upstream=self._upstream.name,
-                asked=self._turn.started.upstream,
-                model=self._upstream.settings.model,
-                outcome=ended.outcome,
-                reason=ended.reason,
-                duration_s=now - self._started_at,
-                first_token_s=None if self._first_token_at is None else self._first_token_at - self._started_at,
-                characters=released,
-                prompt_tokens=usage.prompt_tokens if usage else 0,
-                completion_tokens=usage.completion_tokens if usage else 0,
-                detail=ended.detail,
-            )
-        )
-        self._raw.clear()
+        for fact in self._account.close(ended, self._attempts.upstream, self._screen, now):
+            self._house.telemetry.tell(fact)
 
 
 def _is_heard(event: AnyEvent) -> TypeGuard[Delta]:

@@ -57,6 +57,22 @@ class TurnEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """An attempt failed before any text, and the turn goes on: `following` is the upstream that is asked then."""
+
+    upstream: str
+    reason: str
+    following: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """A stream that broke off in the middle of an answer is opened again, to be taken up where it was."""
+
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestServed:
     """An HTTP request was answered; `route` is the template, never the address that was asked for."""
 
@@ -121,7 +137,18 @@ class StoreRecovered:
 
 
 Numbers = Counter[str] | Counter[tuple[str, str]] | Counter[tuple[str, str, str]]
-Fact = TurnStarted | TurnEnded | RequestServed | BytesReceived | Screened | InternalError | StoreFailed | StoreRecovered
+Fact = (
+    TurnStarted
+    | TurnEnded
+    | Retried
+    | Reopened
+    | RequestServed
+    | BytesReceived
+    | Screened
+    | InternalError
+    | StoreFailed
+    | StoreRecovered
+)
 
 
 def internal_error(where: str, error: BaseException) -> InternalError:
@@ -172,6 +199,8 @@ class Telemetry(Collector):
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._characters: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        self._retries: Counter[tuple[str, str, str]] = Counter()
+        self._reopened: Counter[str] = Counter()
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._guard_actions: Counter[tuple[str, str, str]] = Counter()
         self._guard_pieces: Counter[tuple[str, str]] = Counter()
@@ -196,21 +225,18 @@ class Telemetry(Collector):
                 self._turns_open[fact.upstream] += 1
             case TurnEnded():
                 self._turn_ended(fact)
+            case Retried():
+                self._retries[fact.upstream, fact.reason, fact.following] += 1
+            case Reopened():
+                self._reopened[fact.upstream] += 1
             case RequestServed():
                 self._requests[fact.route, fact.method, str(fact.status)] += 1
             case BytesReceived():
                 self._bytes[fact.upstream] += fact.size
             case Screened():
                 self._screened(fact)
-            case InternalError():
-                self._internal_errors[fact.where] += 1
-                logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
-
-            case StoreFailed():
-                self._store_failures[fact.what] += 1
-                logger.error("the log failed what=%s detail=%s", fact.what, fact.detail)
-            case StoreRecovered():
-                _log_recovery(fact)
+            case InternalError() | StoreFailed() | StoreRecovered():
+                self._trouble(fact)
 
     def _turn_ended(self, fact: TurnEnded) -> None:
         self._turns_open[fact.asked] -= 1
@@ -231,6 +257,17 @@ class Telemetry(Collector):
             f" detail={fact.detail!r}" if fact.detail else "",
         )  # fmt: skip
 
+    def _trouble(self, fact: InternalError | StoreFailed | StoreRecovered) -> None:
+        match fact:
+            case InternalError():
+                self._internal_errors[fact.where] += 1
+                logger.error("internal error where=%s kind=%s at=%s", fact.where, fact.kind, " < ".join(fact.frames))
+            case StoreFailed():
+                self._store_failures[fact.what] += 1
+                logger.error("the log failed what=%s detail=%s", fact.what, fact.detail)
+            case StoreRecovered():
+                _log_recovery(fact)
+
     def _screened(self, fact: Screened) -> None:
         for (rule, action), count in fact.actions.items():
             self._guard_actions[fact.upstream, rule, action] += count
@@ -248,6 +285,18 @@ class Telemetry(Collector):
         yield _counter("trunkline_turns", "Turns that ended.", ["upstream", "outcome", "reason"], self._turns)
         yield _counter("trunkline_released_characters", "Characters released.", ["upstream"], self._characters)
         yield _counter("trunkline_upstream_bytes", "Bytes of upstream streams.", ["upstream"], self._bytes)
+        yield _counter(
+            "trunkline_upstream_retries",
+            "Failures before any text after which another attempt was made.",
+            ["upstream", "reason", "next"],
+            self._retries,
+        )
+        yield _counter(
+            "trunkline_upstream_reopened_streams",
+            "Streams that were opened again in the middle of an answer.",
+            ["upstream"],
+            self._reopened,
+        )
         yield _counter(
             "trunkline_guard_actions", "What guards did.", ["upstream", "rule", "action"], self._guard_actions
         )

@@ -61,6 +61,8 @@ async def test_a_platform_that_is_away_for_a_while_is_waited_for(simulator: Simu
     async with relay_of(simulator, CONVERSATIONS) as relay:
         simulator.line_up(["reset-after=9"], refusal, refusal, at="platform")
         text, _, ended = await ask(relay, CONVERSATIONS)
+        told = relay.telemetry.exposition().decode()
+    assert 'trunkline_upstream_reopened_streams_total{upstream="support"} 3.0' in told
     records = await streams(simulator, CONVERSATIONS)
     assert (text, ended.reason) == (records[-1]["meant"], "stop")
 
