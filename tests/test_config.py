@@ -136,6 +136,17 @@ def test_every_fault_is_named_at_once():
     }  # fmt: skip
 
 
+def test_a_fallback_is_no_way_around_the_guards():
+    upstreams = {
+        "a": {**UPSTREAM, "fallbacks": ["b", "c"]},
+        "b": {**UPSTREAM, "guards": "none"},
+        "c": {**UPSTREAM, "guards": "contact-centre"},
+    }
+    found = faults({"default_upstream": "a", "upstreams": upstreams})
+    assert list(found) == ["upstreams.a.fallbacks"]
+    assert "'b' has the guards 'none', and 'a' has 'contact-centre'" in found["upstreams.a.fallbacks"]
+
+
 def test_an_unknown_default_is_named_with_the_nearest_and_together_with_the_other_faults():
     found = faults(table(default_upstream="suport", server={"port": -1}))
     assert "server.port" in found

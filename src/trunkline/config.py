@@ -98,7 +98,7 @@ def parse(
     except ValidationError as error:
         faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
         raise SettingsError(faults) from None
-    faults += [*_unusable_guards(settings.guards), *_stripped_json(settings)]
+    faults += [*_unusable_guards(settings.guards), *_stripped_json(settings), *_ways_around(settings)]
     if faults:
         raise SettingsError(faults)
     return settings
@@ -124,6 +124,21 @@ def _stripped_json(settings: Settings) -> list[Fault]:
             if guard is not None and guard.strips_markdown:
                 detail = f'the guard {upstream.guards!r} strips Markdown and would break it: set markdown = "keep"'
                 faults.append(Fault(f"upstreams.{name}.expect", detail))
+    return faults
+
+
+def _ways_around(settings: Settings) -> list[Fault]:
+    """Find fallbacks that would answer under other guards than those of the upstream that was asked."""
+    faults = []
+    for name, upstream in settings.upstreams.items():
+        for other in upstream.fallbacks:
+            fallback = settings.upstreams.get(other)
+            if fallback is not None and fallback.guards != upstream.guards:
+                detail = (
+                    f"{other!r} has the guards {fallback.guards!r}, and {name!r} has {upstream.guards!r}: an answer "
+                    "has the same guards whoever gives it; give both the same"
+                )
+                faults.append(Fault(f"upstreams.{name}.fallbacks", detail))
     return faults
 
 

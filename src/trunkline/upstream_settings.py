@@ -81,7 +81,8 @@ class GeneralSettings(BaseModel):
         default="flag", description="An answer that is not what is expected gets a notice, or fails."
     )
     fallbacks: tuple[str, ...] = Field(
-        default=(), description="Upstreams to ask in this order where this one fails before its first text."
+        default=(),
+        description="Upstreams with the same `guards`, asked in this order where this one fails before its first text.",
     )
     attempts: int = Field(default=3, ge=1, le=10, description="How often a request is tried before its first text.")
     breaker_failures: int = Field(default=5, ge=1, description="After so many failures in a row it is left alone.")

@@ -103,11 +103,11 @@ async def test_a_value_has_one_name_in_a_conversation_and_another_digest_in_the_
     assert not set(digests[0]) & set(digests[2])
 
 
-async def test_a_fallback_is_screened_by_its_own_guard(simulator):
-    settings = guarded(simulator, "none")
+async def test_a_fallback_is_screened_as_what_was_asked(simulator):
+    settings = guarded(simulator, "contact-centre")
     first = settings["upstreams"]["support"]
     settings["upstreams"]["support"] = {**first, "base_url": "http://127.0.0.1:9/v1", "fallbacks": ["local"]}
-    settings["upstreams"]["local"] = {**first, "guards": "contact-centre"}
+    settings["upstreams"]["local"] = first
     settings["default_upstream"] = "support"
     async with Relay(settings) as relay:
         assert "[CARD]" in text_of(await events_of(relay, "sim:text=cards"))
