@@ -16,7 +16,7 @@ from trunkline.config import parse
 from trunkline.server import Server, bind
 from trunkline.simulators import Simulator
 
-PATIENCE = {"connect_s": 2, "first_token_s": 3, "between_tokens_s": 3, "turn_s": 20}
+PATIENCE = {"connect_s": 5, "first_token_s": 10, "between_tokens_s": 10, "turn_s": 40}
 HASTE = {"connect_s": 2, "first_token_s": 0.3, "between_tokens_s": 0.3, "turn_s": 10}
 
 

@@ -164,7 +164,8 @@ async def test_the_relay_slows_down_before_the_platform_says_no(simulator):
         _, _, first = await ask(relay)
         _, _, second = await ask(relay)
     assert first.outcome == "completed"
-    assert second.reason == "first_token_timeout"  # it waited for the window, and did not run into a 429
+    assert second.reason == "rate_limited"
+    assert second.detail == "the platform takes no more requests for 60 s"  # said by nobody but the relay
     assert len(streams(simulator)) == 1
 
 

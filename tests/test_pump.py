@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from trunkline.attempts import Route
+from trunkline.backlog import SLICE_CHARS
 from trunkline.connect.breaker import Breaker
 from trunkline.connect.credentials import ApiKey
 from trunkline.core.events import Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
 from trunkline.core.request import TurnRequest
-from trunkline.dialects.base import Ask, Close, Item, Loss, Open, Send
+from trunkline.dialects.base import Ask, Call, Close, Item, Loss, Open, Send
 from trunkline.dialects.presets import Retries
 from trunkline.guards.chain import Conversations
 from trunkline.log import Log
@@ -137,14 +139,16 @@ class Bench:
             on_unexpected=limits.get("on_unexpected", "flag"),
         )
         self.receivers: list[Any] = []
+        self.wait_s = 0.0
 
         async def open_stream(source: Wire, command: Open, headers: Any, receiver: Any) -> None:
             self.receivers.append(receiver)
 
-        async def authorise() -> dict[str, str]:
+        async def authorise(on_wait: Callable[[float], None]) -> dict[str, str]:
+            on_wait(self.wait_s)
             return {"authorization": "Bearer sk-SECRET-123"}
 
-        upstream = SimpleNamespace(
+        self.upstream = upstream = SimpleNamespace(
             name="up",
             settings=settings,
             dialect=lambda: self.dialect,
@@ -298,7 +302,7 @@ async def test_an_answer_that_is_too_long_is_cut_and_failed():
     bench.say(Delta("x" * 8, 0))
     bench.say(Delta("y" * 8, 0), Delta("z", 0))
     assert bench.end.reason == "answer_too_long"
-    assert bench.text == "x" * 8 + "y" * 8
+    assert bench.text == "x" * 8 + "y" * 2
     await bench.tasks.close()
 
 
@@ -406,3 +410,77 @@ async def test_tool_calls_count_as_text_for_the_clock_and_the_bound(bench):
     assert not bench.pump.ended
     bench.say(ToolCall(0, 0, "", "", "x" * 1_001))
     assert bench.end.reason == "answer_too_long"
+
+
+async def test_what_a_turn_has_under_way_ends_with_it(bench):
+    begun, broken_off = asyncio.Event(), asyncio.Event()
+
+    async def call(command: Call, on_wait: Any) -> Any:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            broken_off.set()
+
+    bench.upstream.call = call
+    bench.say(Call("config", "PUT", "/config", {}))
+    await begun.wait()
+    bench.pump.cancel("client_cancelled")
+    await bench.tasks.idle()
+    await broken_off.wait()
+    assert bench.end.reason == "client_cancelled"
+
+
+async def test_a_wait_for_a_place_that_nobody_has_time_for_is_not_begun():
+    bench = Bench()
+    bench.wait_s = 20.0
+    bench.pump.start()
+    while not bench.pump.ended:
+        await bench.tasks.idle()
+    assert (bench.end.reason, bench.receivers) == ("rate_limited", [])
+    assert bench.end.detail == "the platform takes no more requests for 20 s"
+    await bench.tasks.close()
+
+
+async def test_a_wait_for_a_place_is_no_silence_of_the_platform():
+    bench = Bench()
+    bench.wait_s = 19.0
+    bench.pump.start()
+    while not bench.receivers:
+        await bench.tasks.idle()
+    bench.now = 38.9
+    bench.pump.sweep(bench.now)
+    assert not bench.pump.ended
+    bench.now = 39.0
+    bench.pump.sweep(bench.now)
+    assert bench.end.reason == "first_token_timeout"
+    await bench.tasks.close()
+
+
+async def test_a_long_piece_is_looked_at_in_slices_and_in_its_order():
+    text = "".join(f"{n} " for n in range(20_000))
+    bench = Bench(max_answer_chars=1_000_000)
+    bench.pump.start()
+    bench.say(Delta("Begin ", 0), Delta(text, 0))
+    seen = bench.text
+    assert len(seen) <= SLICE_CHARS + len("Begin ")
+    bench.say(Delta("end.", 0), DONE)
+    while not bench.pump.ended:
+        await bench.tasks.idle()
+        assert len(bench.text) - len(seen) <= SLICE_CHARS
+        seen = bench.text
+    assert seen == f"Begin {text}end."
+    assert bench.end.reason == "stop"
+    await bench.tasks.close()
+
+
+async def test_what_is_over_the_bound_is_neither_released_nor_kept():
+    bench = Bench(max_answer_chars=20_000)
+    bench.pump.start()
+    bench.say(Delta("x" * 1_000_000, 0))
+    while not bench.pump.ended:
+        bench.say(Delta("y" * 1_000_000, 0), DONE)
+        await bench.tasks.idle()
+    assert bench.text == "x" * 20_000
+    assert bench.end.reason == "answer_too_long"
+    await bench.tasks.close()

@@ -142,3 +142,45 @@ async def test_a_cancel_ends_the_waiting_between_two_attempts(simulator):
     assert isinstance(events[-1], Ended)
     assert events[-1].reason == "client_cancelled"
     assert len(simulator.ledger) == 1
+
+
+async def test_with_a_fallback_nobody_waits_longer_than_for_a_first_text(simulator):
+    settings = {
+        "default_upstream": "a",
+        "upstreams": {
+            "a": upstream(simulator, fallbacks=["b"], timeouts={**PATIENCE, "first_token_s": 2}),
+            "b": upstream(simulator, model="bb"),
+        },
+    }
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=429", "retry-after=5"], connections=1)
+        text, notices, _ = await ask(relay)
+    assert (text, notices[0].detail) == ("Hello.", "a to b: rate_limited")
+    assert [record["body"]["model"] for record in simulator.ledger] == ["m", "bb"]
+
+
+async def test_a_probe_that_a_caller_gave_up_leaves_the_next_turn_the_probe(simulator):
+    settings = {"upstreams": {"a": upstream(simulator, attempts=1, breaker_failures=1, breaker_open_s=0.2)}}
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=503"])
+        await ask(relay)
+        simulator.set_faults(["stall"])
+        async with asyncio.timeout(10):
+            while len(simulator.ledger) < 2:
+                turn = relay.start(TurnRequest(input="hi"))
+                await asyncio.sleep(0.05)
+                turn.cancel()
+        # Within the time that a probe may take, and yet this one is let through.
+        assert (await ask(relay))[2].outcome == "completed"
+
+
+async def test_a_probe_goes_through_its_own_attempts(simulator):
+    settings = {"upstreams": {"a": upstream(simulator, attempts=3, breaker_failures=1, breaker_open_s=0.2)}}
+    async with Relay(settings) as relay:
+        simulator.set_faults(["status=503", "retry-after=0"])
+        assert "left alone" in (await ask(relay))[2].detail
+        simulator.line_up(["status=429", "retry-after=0"], ["status=429", "retry-after=0"])
+        async with asyncio.timeout(10):
+            while (ended := (await ask(relay))[2]).outcome != "completed":
+                assert "left alone" in ended.detail
+    assert [record["status"] for record in simulator.ledger] == [503, 429, 429, 200]

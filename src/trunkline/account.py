@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from trunkline.connect.rate_limit import LimitedError
 from trunkline.core.events import Delta, Ended, Guarded, ToolCall, Usage
 from trunkline.guards.screen import Screen
 from trunkline.stores.base import TurnLog
@@ -56,6 +57,21 @@ class Account:
         else:
             return None
         return Ended("failed", reason, detail=detail)
+
+    def wait(self, seconds: float, limits: Timeouts, now: float) -> None:
+        """Hear that the platform is not asked before so many seconds: that is no silence of the platform.
+
+        Raises `LimitedError` where the turn, or whoever waits for its first text, has no time for that.
+        """
+        left_s = self.began_at + limits.turn_s - now
+        if seconds >= (left_s if self.first_token_at is not None else min(left_s, limits.first_token_s)):
+            raise LimitedError(seconds)
+        self.silent_since = max(self.silent_since, now + seconds)
+
+    def begin_again(self, at: float) -> None:
+        """Hear that the platform, or another, is asked anew at a time; what this attempt used was for nothing."""
+        self.usage = None
+        self.silent_since = at
 
     def final_usage(self, model: str) -> Usage:
         """Return the platform's count, or a count of ours: the prompt, and all that was said, released or not."""

@@ -6,6 +6,7 @@ After the first text nothing is tried again: it would repeat what somebody has r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from trunkline.connect.backoff import full_jitter_s
@@ -59,7 +60,7 @@ class Attempts:
     def begin(self, now: float) -> Ended | None:
         """Begin an attempt; return how it ended already where the upstream's breaker lets nothing through."""
         self.retry_after_s = None
-        self._shut_out = not self.upstream.breaker.admits(now)
+        self._shut_out = not self.upstream.breaker.admits(now, self)
         if not self._shut_out:
             return None
         detail = f"{self.upstream.name} failed again and again, and is left alone for a while"
@@ -69,6 +70,16 @@ class Attempts:
         """Hear that the platform took the credential and opened its stream: a later one may be refused anew."""
         self._renewed = False
         self.retry_after_s = None
+
+    def refused(self, status: int, headers: Mapping[str, str]) -> None:
+        """Hear that the platform answered with an error; one that says what is wrong with the request is well."""
+        self.retry_after_s = self.upstream.heard(status, headers)
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.upstream.breaker.succeeded()
+
+    def over(self) -> None:
+        """Hear that the turn asks nobody any more."""
+        self.upstream.breaker.let_go(self)
 
     def may_open_again(self, sent: Mapping[str, str]) -> bool:
         """Tell, of a stream that was refused with 401, whether it is opened once more with another credential."""
@@ -101,7 +112,9 @@ class Attempts:
             cut_short = reason == "upstream_interrupted" and (retries.until_text or silent)
             if reason in RETRYABLE or cut_short:
                 at = now + self._wait_s()
-                if self._retries + 1 < self.upstream.settings.attempts and at < deadline:
+                # Somebody else may answer at once: where there is one, nobody waits longer than for a first text.
+                is_soon = not self._fallbacks or at <= now + self.upstream.timeouts.first_token_s
+                if self._retries + 1 < self.upstream.settings.attempts and at < deadline and is_soon:
                     self._retries += 1
                     return Next(at, None)
         if reason in ELSEWHERE and self._fallbacks and now < deadline:
@@ -116,6 +129,7 @@ class Attempts:
 
     def _fall_back(self, reason: str) -> Notice:
         failed = self.upstream.name
+        self.over()
         self.upstream, self.model = self._fallbacks.pop(0)
         self._retries, self._renewed, self._asked_anew = 0, False, False
         return Notice("fallback", f"{failed} to {self.upstream.name}: {reason}")

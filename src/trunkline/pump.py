@@ -8,16 +8,18 @@ wrong, the turn gets exactly one `Ended`, and nothing after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
 from trunkline.account import Account
 from trunkline.attempts import Attempts, Route
+from trunkline.backlog import Backlog, is_much
 from trunkline.connect.oauth import TokenError
+from trunkline.connect.rate_limit import LimitedError
 from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Dialect, Item, Loss, Open, Reopen, Send, WakeAt
@@ -64,8 +66,10 @@ class Pump:
         self._bytes_before = 0
         self._sent_headers: Mapping[str, str] = {}
         self._source: Source | None = None
+        self._errand: asyncio.Task[None] | None = None
         self._last_open: Open | None = None
         self._alarms: dict[str, asyncio.TimerHandle] = {}
+        self._backlog: Backlog | None = None
         self._account = Account(turn, house.clock())
         self._told_unexpected = False
         self.ended = False
@@ -88,6 +92,7 @@ class Pump:
         now = self._house.clock()
         self._account.silent_since = now
         self._bytes_before = self._account.bytes
+        self._backlog = None
         ended = self._attempts.begin(now)
         if ended is not None:
             self._end(ended, now)
@@ -124,7 +129,7 @@ class Pump:
         """Hear from the source that the platform answered with an error."""
         self._source = None
         attempts = self._attempts
-        attempts.retry_after_s = attempts.upstream.heard(status, headers)
+        attempts.refused(status, headers)
         if status == HTTPStatus.UNAUTHORIZED and not self.ended and attempts.may_open_again(self._sent_headers):
             self._account.silent_since = self._house.clock()
             self._open()
@@ -166,7 +171,32 @@ class Pump:
             self._fault(error)
 
     def _carry_out(self, items: list[Item], now: float) -> None:
-        """Take events into the log and obey commands, in their order, until an `Ended`."""
+        """Take events into the log and obey commands, in their order; what is much is spread over several ticks."""
+        if self._backlog is not None:
+            self._backlog.put(items)
+        elif is_much(items):
+            self._backlog = Backlog(self._attempts.upstream.settings.max_answer_chars)
+            self._backlog.put(items)
+            self._work_off(self._backlog)
+        else:
+            self._obtain(items, now)
+
+    def _work_off(self, backlog: Backlog) -> None:
+        """Take the next slice, and come back for the one after it when other turns had theirs."""
+        if backlog is not self._backlog or self.ended:
+            return
+        try:
+            self._obtain(backlog.take(), self._house.clock())
+        except Exception as error:  # noqa: BLE001 - as in receive
+            self._fault(error)
+        if backlog is not self._backlog:
+            return
+        if backlog:
+            asyncio.get_running_loop().call_soon(self._work_off, backlog)
+        else:
+            self._backlog = None
+
+    def _obtain(self, items: list[Item], now: float) -> None:
         events: list[AnyEvent] = []
         account = self._account
         for item in items:
@@ -176,12 +206,14 @@ class Pump:
                     # Not before: a WebSocket is open before anything is asked, and its platform may then say nothing.
                     self._attempts.upstream.breaker.succeeded()
                 account.note(item, now)  # type: ignore[arg-type]
-                events.append(item)  # type: ignore[arg-type]
                 limit = self._attempts.upstream.settings.max_answer_chars
                 if account.chars > limit:
+                    if isinstance(item, Delta):
+                        events.append(Delta(item.text[: limit - account.chars], item.choice, item.channel))
                     self._append(events, now)
                     self._end(Ended("failed", "answer_too_long", detail=f"more than {limit} characters"), now)
                     return
+                events.append(item)  # type: ignore[arg-type]
             elif kind is Ended:
                 self._append(events, now)
                 self._end(item, now)  # type: ignore[arg-type]
@@ -231,7 +263,7 @@ class Pump:
                 if self._source is not None:
                     self._source.send(data)
             case Call():
-                self._house.tasks.spawn(self._call(command, self._dialect), "pump.call")
+                self._run(self._call(command, self._dialect), "pump.call")
             case Reopen(earliest=earliest):
                 self._reopen(earliest)
             case WakeAt(at=at):
@@ -247,7 +279,20 @@ class Pump:
             return
         self._drop_source()
         self._source = source = self._attempts.upstream.source()
-        self._house.tasks.spawn(self._connect(source, self._last_open), "pump.connect")
+        self._run(self._connect(source, self._last_open), "pump.connect")
+
+    def _run(self, errand: Coroutine[Any, Any, None], name: str) -> None:
+        """Make a call or a connection. A turn does one such thing at a time: a new one takes an old one's place."""
+        self._stop_errand()
+        self._errand = self._house.tasks.spawn(errand, name)
+
+    def _stop_errand(self) -> None:
+        errand, self._errand = self._errand, None
+        if errand is not None and errand is not asyncio.current_task():
+            errand.cancel()
+
+    def _wait(self, seconds: float) -> None:
+        self._account.wait(seconds, self._attempts.upstream.timeouts, self._house.clock())
 
     def _reopen(self, earliest: float) -> None:
         """Open the stream again, as late as the dialect and the platform's `Retry-After` say."""
@@ -263,22 +308,22 @@ class Pump:
 
     async def _connect(self, source: Source, command: Open) -> None:
         try:
-            headers = await self._attempts.upstream.authorise()
+            headers = await self._attempts.upstream.authorise(self._wait)
             if self.is_current(source):
                 self._sent_headers = headers
                 await self._attempts.upstream.open(source, command, headers, _Receiver(self, source))
-        except TokenError as error:
+        except (TokenError, LimitedError) as error:
             if self.is_current(source):
-                self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
+                self._not_asked(error)
         except Exception as error:  # noqa: BLE001 - a turn must not wait for a stream that nobody opens
             self._fault(error)
 
     async def _call(self, command: Call, dialect: Dialect) -> None:
         try:
-            status, headers, body = await self._attempts.upstream.call(command)
-        except TokenError as error:
+            status, headers, body = await self._attempts.upstream.call(command, self._wait)
+        except (TokenError, LimitedError) as error:
             if dialect is self._dialect:
-                self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
+                self._not_asked(error)
             return
         except Exception as error:  # noqa: BLE001 - as in _connect
             self._fault(error)
@@ -286,6 +331,19 @@ class Pump:
         if dialect is self._dialect:  # else the turn asks anew meanwhile, or somebody else
             self._attempts.retry_after_s = self._attempts.upstream.retry_after_s(headers)
             self._take(lambda now: dialect.answered(command.id, status, headers, body, now))
+
+    def _not_asked(self, error: TokenError | LimitedError) -> None:
+        """Hear that the platform could not even be asked, for want of a token or of a place."""
+        if isinstance(error, LimitedError):
+            self._attempts.retry_after_s = error.wait_s
+            ended = Ended("failed", "rate_limited", detail=error.detail)
+        elif error.retryable and self._account.first_token_at is not None:
+            # As a link that breaks: whether the answer can still be taken up is the dialect's to say.
+            self.closed(Loss(clean=False, reason=error.reason, detail=error.detail))
+            return
+        else:
+            ended = Ended("failed", error.reason, detail=error.detail)
+        self._end(ended, self._house.clock())
 
     def _wake(self) -> None:
         self._take(self._dialect.wake)
@@ -312,6 +370,8 @@ class Pump:
 
     def _let_go(self, ended: Ended) -> None:
         """Let the platform and the alarms go."""
+        self._attempts.over()
+        self._backlog = None
         self._silence()
         if ended.outcome == "completed" and self._source is not None:
             source, self._source = self._source, None
@@ -320,7 +380,8 @@ class Pump:
             self._drop_source()
 
     def _silence(self) -> None:
-        """Take every alarm back."""
+        """Take every alarm back, and break off what is under way."""
+        self._stop_errand()
         for handle in self._alarms.values():
             handle.cancel()
         self._alarms.clear()
@@ -373,7 +434,7 @@ class Pump:
             self._screen = self._make_screen()
             self._house.log.append(self._turn, [following.notice])
         self._alarm("retry", following.at, self.start)
-        self._account.silent_since = following.at
+        self._account.begin_again(following.at)
         return True
 
     def _last_events(self, ended: Ended, now: float) -> tuple[list[AnyEvent], Ended]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from trunkline.connect.breaker import Breaker
 from trunkline.connect.credentials import ApiKey, Credentials
 from trunkline.connect.http import Answer, HttpClient
 from trunkline.connect.oauth import Client, TokenCache
-from trunkline.connect.rate_limit import RateLimiter
+from trunkline.connect.rate_limit import LimitedError, RateLimiter
 from trunkline.connect.shared import SharedAnswers
 from trunkline.dialects.base import Call, Dialect, Open, Setup
 from trunkline.dialects.presets import PRESETS, PromptLimits, Retries
@@ -23,6 +24,14 @@ from trunkline.sources.base import Receiver, Source, StreamRequest
 from trunkline.sources.sse_client import SseClient, SsePool
 from trunkline.sources.websocket_client import WebSocketClient
 from trunkline.upstream_settings import Timeouts, UpstreamSettings
+
+OnWait = Callable[[float], None]
+MAX_BORNE_S: Final = 20.0
+
+
+def _bear(wait_s: float) -> None:
+    if wait_s > MAX_BORNE_S:
+        raise LimitedError(wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +117,17 @@ class Upstream:
             return SseClient(self._transports.sse)
         return WebSocketClient(self.timeouts.ping_every_s, self.timeouts.pong_within_s)
 
-    async def authorise(self) -> dict[str, str]:
-        """Return the headers of the next request, when the platform's rate limit lets it go. Raises `TokenError`."""
+    async def authorise(self, on_wait: OnWait = _bear) -> dict[str, str]:
+        """Return the headers of the next request, when the platform's rate limit lets it go.
+
+        `on_wait` is told before of the seconds that this will take; it may raise `LimitedError`. Raises `TokenError`.
+        """
         headers = await self.credentials.headers()
-        wait_s = self._limiter.reserve(self._transports.clock())
+        now = self._transports.clock()
+        wait_s = self._limiter.due_s(now)
+        if wait_s > 0:
+            on_wait(wait_s)
+        self._limiter.reserve(now)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         return headers | {name: value.get_secret_value() for name, value in self.settings.headers.items()}
@@ -133,22 +149,25 @@ class Upstream:
             shown[self._preset.client_id_header] = self.settings.client_id
         return shown
 
-    async def call(self, command: Call) -> tuple[int, Mapping[str, str], bytes]:
-        """Carry out a `Call`; status 0 means that no answer came. A 401 renews the token, once. Raises `TokenError`."""
+    async def call(self, command: Call, on_wait: OnWait = _bear) -> tuple[int, Mapping[str, str], bytes]:
+        """Carry out a `Call`; status 0 means that no answer came. A 401 renews the token, once.
+
+        `on_wait` as for `authorise`. Raises `TokenError`.
+        """
         body = None if command.json is None else msgspec.json.encode(command.json)
         if command.fresh_s <= 0:
-            answer = await self._call(command, body)
+            answer = await self._call(command, body, on_wait)
         else:
             key = (command.method, command.path, command.topic)
-            answer = await self._shared.get(key, body, command.fresh_s, lambda: self._call(command, body))
+            answer = await self._shared.get(key, body, command.fresh_s, lambda: self._call(command, body, on_wait))
         return answer.status, answer.headers, answer.body
 
-    async def _call(self, command: Call, body: bytes | None) -> Answer:
+    async def _call(self, command: Call, body: bytes | None, on_wait: OnWait) -> Answer:
         content = {} if body is None else {"content-type": "application/json"}
         url = self.settings.api_base + command.path
         answer = Answer(0, {}, b"")
         for _ in range(2):
-            headers = await self.authorise()
+            headers = await self.authorise(on_wait)
             answer = await self._transports.http.call(
                 command.method, url, headers=headers | content, body=body, timeout_s=command.timeout_s
             )

@@ -335,7 +335,7 @@ def test_the_sampler_sees_who_uses_the_time():
 
     looking = sampler.Sampler()
     looking.start()
-    busy(0.1)
+    busy(0.5)
     samples = looking.stop()
     assert samples
     assert any("busy" in function for sample in samples for function in sample.stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.connect.rate_limit import MAX_WAIT_S, RateLimiter
+from trunkline.connect.rate_limit import MAX_REFUSAL_S, MAX_WINDOW_S, RateLimiter
 
 WALL = 1_700_000_000.0
 
@@ -65,10 +65,24 @@ def test_a_refusal_holds_everybody_back_for_as_long_as_it_says():
     assert limiter.reserve(8.0) == 0.0
 
 
+def test_a_refusal_of_a_day_holds_nobody_back_for_a_day():
+    limiter = RateLimiter()
+    limiter.must_wait(86_400, 0.0)
+    assert limiter.reserve(0.0) == MAX_REFUSAL_S
+
+
+def test_looking_takes_no_place():
+    limiter = heard(10, 60)
+    assert len({limiter.due_s(0.0) for _ in range(9)}) == 1
+    assert limiter.reserve(0.0) < limiter.reserve(0.0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 1e12), st.floats(0, 100)), max_size=30))
 def test_a_wait_is_never_negative_and_never_endless(story):
     limiter, now = RateLimiter(), 0.0
     for remaining, reset, step in story:
         now += step
         limiter.heard({"x-ratelimit-remaining": str(remaining), "x-ratelimit-reset": str(reset)}, now, WALL)
-        assert 0 <= limiter.reserve(now) <= MAX_WAIT_S
+        due = limiter.due_s(now)
+        assert 0 <= due <= MAX_WINDOW_S
+        assert limiter.reserve(now) == due

@@ -260,7 +260,7 @@ def timeouts(line: Line, preset: str) -> Mapping[str, float]:
         # Only where silence is to be found out are pings short: a slow link must not look dead.
         pings = ("ping_every_s", "pong_within_s") if line.strike[0] != "swallow" else ()
         return {name: limit for name, limit in _TCP_SOCKETS.items() if name not in pings}
-    usual = {"connect_s": 5, "first_token_s": 1.5, "between_tokens_s": 1.5, "turn_s": 30}
+    usual = {"connect_s": 5, "first_token_s": 3, "between_tokens_s": 3, "turn_s": 30}
     return {**usual, **line.settings.get("timeouts", {})}
 
 

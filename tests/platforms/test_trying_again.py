@@ -127,6 +127,24 @@ async def test_a_token_that_expired_meanwhile_is_renewed_before_the_link_is_take
     assert len(tokens(simulator)) == 2
 
 
+@pytest.mark.parametrize("fault", ["token-status=503", "token-drop"])
+async def test_a_token_endpoint_that_is_away_for_a_while_at_a_reconnect_is_waited_for(fault: str):
+    async with Simulator(token_lifetime_s=1, interval_ms=150) as simulator, relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.line_up(["reset-after=9"], ["flood"], at="platform")
+        simulator.line_up([], *[[fault]] * 3, at="token")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+        records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.reason) == (records[-1]["meant"], "stop")
+
+
+async def test_a_client_that_is_refused_a_token_at_a_reconnect_ends_its_answer():
+    async with Simulator(token_lifetime_s=1, interval_ms=150) as simulator, relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.line_up(["reset-after=9"], ["flood"], at="platform")
+        simulator.line_up([], ["token-status=401"], at="token")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    assert (ended.reason, bool(text)) == ("upstream_auth", True)
+
+
 # Limits
 
 
@@ -136,9 +154,32 @@ async def test_the_relay_slows_down_before_the_platform_says_no(simulator: Simul
         simulator.set_faults(["limit-headers=0/60"], at="platform")
         _, _, first = await ask(relay, preset)
         _, _, second = await ask(relay, preset)
-    # It waited for the window, and did not run into a 429.
-    assert (first.reason, second.reason) == ("stop", "first_token_timeout")
+    # A caller does not wait that long, and nobody ran into a 429.
+    assert (first.reason, second.reason) == ("stop", "rate_limited")
+    assert second.detail == "the platform takes no more requests for 60 s"
     assert len(await streams(simulator, preset)) == 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_waiting_for_the_platforms_window_is_no_silence_of_the_platform(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset, timeouts={**PATIENCE, "first_token_s": 1.5}) as relay:
+        simulator.set_faults(["limit-headers=0/1"], at="platform")
+        await ask(relay, preset)
+        simulator.set_faults(["slow-first=1000"], at="platform")
+        _, _, second = await ask(relay, preset)
+    assert second.reason == "stop"
+    began = [record["at_ms"] for record in await streams(simulator, preset)]
+    assert began[1] - began[0] > 900
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_turns_that_our_own_limiter_turns_away_do_not_open_the_breaker(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset, timeouts={**PATIENCE, "first_token_s": 1}, breaker_failures=2) as relay:
+        simulator.set_faults(["limit-headers=0/60"], at="platform")
+        ends = [(await ask(relay, preset))[2] for _ in range(5)]
+        told = relay.telemetry.exposition().decode()
+    assert [ended.reason for ended in ends] == ["stop", *["rate_limited"] * 4]
+    assert 'trunkline_upstream_breaker{state="closed",upstream="support"} 1.0' in told
 
 
 @pytest.mark.parametrize(("preset", "at"), [*CALLS.items(), *((preset, "platform") for preset in PRESETS)])

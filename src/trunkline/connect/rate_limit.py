@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from trunkline.core.errors import TrunklineError
+
 SLOW_BELOW: Final = 0.2  # of the allowance; below it the rest of the window is shared out evenly
-MAX_WAIT_S: Final = 60.0
+MAX_WINDOW_S: Final = 60.0
+MAX_REFUSAL_S: Final = 600.0  # a platform that means longer says so again
+
+
+class LimitedError(TrunklineError):
+    """A request would have to wait longer for the platform's rate limit than whoever makes it can."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"the platform takes no more requests for {wait_s:.0f} s")
+        self.wait_s = wait_s
 
 
 class RateLimiter:
@@ -17,7 +31,7 @@ class RateLimiter:
     """
 
     def __init__(self) -> None:
-        self._allowed: float | None = None
+        self._allowed = 0.0
         self._remaining = 0.0
         self._reset_at = 0.0
         self._next_at = 0.0
@@ -34,25 +48,38 @@ class RateLimiter:
             return
         if reset_s > 1e9:  # noqa: PLR2004 - a point in Unix time, not a duration
             reset_s = max(0.0, reset_s - wall_s)
-        self._allowed = allowed if allowed is not None else max(self._allowed or 0.0, remaining)
+        self._allowed = allowed if allowed is not None else max(self._allowed, remaining)
         self._remaining = remaining
-        self._reset_at = now + min(reset_s, MAX_WAIT_S)
+        self._reset_at = now + min(reset_s, MAX_WINDOW_S)
 
     def must_wait(self, seconds: float, now: float) -> None:
         """The platform refused for so long (429): nobody asks before that."""
-        self._next_at = max(self._next_at, now + seconds)
+        self._next_at = max(self._next_at, now + min(seconds, MAX_REFUSAL_S))
+
+    def due_s(self, now: float) -> float:
+        """Return the seconds that the next request has to wait, without taking its place."""
+        return self._next(now)[0] - now
 
     def reserve(self, now: float) -> float:
         """Take a place for one request; return the seconds it has to wait for it."""
-        at = max(now, self._next_at)
-        if self._allowed is None or at >= self._reset_at:
-            return min(at - now, MAX_WAIT_S)
-        self._remaining -= 1
-        if self._remaining < SLOW_BELOW * self._allowed:
-            gap = (self._reset_at - at) / max(1.0, self._remaining + 1) if self._remaining >= 0 else self._reset_at - at
-            at += gap
+        at, is_slow = self._next(now)
+        if self._in_window(max(now, self._next_at)):
+            self._remaining -= 1
+        if is_slow:
             self._next_at = at
-        return min(at - now, MAX_WAIT_S)
+        return at - now
+
+    def _next(self, now: float) -> tuple[float, bool]:
+        """Return when the next request may go, and whether that is to slow down before the window is used up."""
+        at = max(now, self._next_at)
+        remaining = self._remaining - 1
+        if not self._in_window(at) or remaining >= SLOW_BELOW * self._allowed:
+            return at, False
+        left_s = self._reset_at - at
+        return at + (left_s / (remaining + 1) if remaining > 0 else left_s), True
+
+    def _in_window(self, at: float) -> bool:
+        return at < self._reset_at
 
 
 def _number(headers: Mapping[str, str], *names: str) -> float | None:
