@@ -20,7 +20,7 @@ def retry_after_s(headers: Mapping[str, str], wall_s: float) -> float | None:
         return min(float(value), MAX_RETRY_AFTER_S)
     try:
         date = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last of a number that no date has
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
