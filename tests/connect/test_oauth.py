@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 from pydantic import SecretStr
 
+from trunkline.connect.backoff import MAX_RETRY_AFTER_S
 from trunkline.connect.http import Answer
 from trunkline.connect.oauth import Client, ClientCredentials, TokenCache, TokenError
 
@@ -177,6 +178,68 @@ async def test_a_wrong_secret_is_not_tried_again_at_once(bench):
 async def test_a_passing_trouble_is_tried_three_times(bench):
     bench.http.answers = [Answer(0, {}, b"reset"), Answer(503, {"retry-after": "0"}, b"")]
     assert await bench.credentials.token() == "token-3"
+
+
+async def refusal(bench: Bench) -> TokenError:
+    with pytest.raises(TokenError) as refused:
+        await bench.credentials.token()
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_s"), [("60", 60.0), ("7200", 7_200.0), ("Mon, 01 Jan 2035 00:00:00 GMT", MAX_RETRY_AFTER_S)]
+)
+async def test_nobody_asks_before_the_time_that_the_endpoint_said(bench, said, wait_s):
+    bench.http.answers = [Answer(429, {"retry-after": said}, b"")]
+    assert (await refusal(bench)).retry_after_s == pytest.approx(wait_s)
+    bench.now += wait_s - 1
+    assert (await refusal(bench)).retry_after_s == pytest.approx(1)
+    assert len(bench.http.requests) == 1
+    bench.now += 1
+    assert await bench.credentials.token() == "token-2"
+
+
+async def test_an_old_token_serves_while_its_renewal_has_to_wait(bench):
+    await bench.credentials.token()
+    bench.http.answers = [Answer(503, {"retry-after": "60"}, b"")]
+    bench.now += 80
+    for _ in range(3):
+        assert await bench.credentials.token() == "token-1"
+        await settle()
+    assert len(bench.http.requests) == 2
+    bench.now += 20
+    assert (await refusal(bench)).retry_after_s == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "retryable"),
+    [
+        (Answer(0, {}, b"ServerDisconnectedError"), "upstream_unavailable", True),
+        (Answer(408, {}, b""), "upstream_unavailable", True),
+        (Answer(429, {}, b""), "rate_limited", True),
+        (Answer(500, {}, b""), "upstream_unavailable", True),
+        (Answer(520, {}, b""), "upstream_unavailable", True),
+        (Answer(302, {}, b""), "upstream_error", False),
+        (Answer(404, {"retry-after": "60"}, b""), "upstream_error", False),
+        (Answer(400, {}, b""), "upstream_auth", False),
+        (Answer(403, {}, b""), "upstream_auth", False),
+        (Answer(400, {}, b'{"error":"invalid_scope"}'), "upstream_forbidden", False),
+        (Answer(200, {}, b"<html>"), "upstream_auth", False),
+    ],
+)
+async def test_only_a_passing_trouble_is_worth_another_try(bench, answer, reason, retryable):
+    bench.http.answers = [answer] * 3
+    for _ in range(2):  # the second one hears it from memory
+        error = await refusal(bench)
+        assert (error.reason, error.retryable, error.retry_after_s) == (reason, retryable, None)
+    assert len(bench.http.requests) == (3 if retryable else 1)
+
+
+async def test_an_error_that_many_hear_is_not_the_same_object_for_them(bench):
+    bench.http.answers = [Answer(429, {"retry-after": "60"}, b"")]
+    heard = [await refusal(bench) for _ in range(3)]
+    # One object would keep the frames of everybody who ever raised it.
+    assert len({id(error) for error in heard}) == 3
 
 
 def test_the_same_client_and_scopes_share_a_token():

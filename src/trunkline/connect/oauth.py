@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, Literal
 from urllib.parse import quote, quote_plus, urlencode
 
@@ -22,19 +23,26 @@ BACKOFF_BASE_S: Final = 0.25
 BACKOFF_CAP_S: Final = 30.0
 DEFAULT_LIFETIME_S: Final = 300.0  # where the server does not say (RFC 6749 section 5.1 only recommends that it does)
 TOKEN_TIMEOUT_S: Final = 10.0
-TRANSIENT: Final = frozenset({0, 408, 425, 429, 500, 502, 503, 504})
+PASSING: Final = frozenset({0, 408, 425, 429})  # and every status from 500 on
 
 
 class TokenError(TrunklineError):
-    """No token is to be had. `reason` is the reason a turn ends with; the words hold no secret."""
+    """No token is to be had. `reason` is the reason a turn ends with; the words hold no secret.
+
+    It is `retryable` where the trouble may pass: no connection, no answer in time, 429, 5xx. `retry_after_s` is how
+    long nobody asks again because the token endpoint said so, from now; None where it said nothing.
+    """
 
     code = "upstream_auth"
     status = 502
 
-    def __init__(self, reason: str, detail: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, reason: str, detail: str, *, retryable: bool = False, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,8 @@ class ClientCredentials:
     """The token of one client, shared by all who ask: a request for a new one is made once, whoever waits for it.
 
     An old token is served as long as it is valid; its renewal begins `leeway_s` (with jitter) before it expires, in the
-    background. Times are monotonic seconds.
+    background. After a failure nobody asks before the time that the token endpoint said, at most a day; where it said
+    none, the waits grow with each failure. Times are monotonic seconds.
     """
 
     def __init__(
@@ -100,13 +109,13 @@ class ClientCredentials:
             if now >= self._renew_at and now >= self._not_before:
                 self._take_off()
             return self._token
-        if self._flight is None and now < self._not_before and self._last_error is not None:
-            raise self._last_error
+        if self._flight is None and now < self._not_before:
+            raise self._failure()
         # Shielded: one caller that is cancelled must not take the flight away from the others.
         await asyncio.shield(self._take_off())
         if self._token and self._clock() < self._expires_at:
             return self._token
-        raise self._last_error or TokenError("upstream_auth", "the token expired as soon as it was issued")
+        raise self._failure()
 
     def rejected(self, headers: Mapping[str, str]) -> bool:
         """A request with these headers was answered 401. True: another token is there or can be had, try once more.
@@ -137,7 +146,7 @@ class ClientCredentials:
         try:
             answer = await self._ask()
             for attempt in range(ATTEMPTS - 1):
-                if answer.status not in TRANSIENT:
+                if not _may_pass(answer.status):
                     break
                 said = retry_after_s(answer.headers, self._wall())
                 jitter = full_jitter_s(attempt, BACKOFF_BASE_S, BACKOFF_CAP_S, self._random)
@@ -150,7 +159,15 @@ class ClientCredentials:
             self._last_error = error
             wait = full_jitter_s(self._failures, 1.0, BACKOFF_CAP_S, self._random)
             self._failures += 1
-            self._not_before = self._clock() + max(0.1, wait)
+            self._not_before = self._clock() + max(0.1, wait, error.retry_after_s or 0.0)
+
+    def _failure(self) -> TokenError:
+        """Return why there is no token, as it is now: an object for each who hears it, since each adds its frames."""
+        error = self._last_error
+        if error is None:
+            return TokenError("upstream_auth", "the token expired as soon as it was issued")
+        left_s = None if error.retry_after_s is None else max(0.0, self._not_before - self._clock())
+        return TokenError(error.reason, error.detail, retryable=error.retryable, retry_after_s=left_s)
 
     async def _ask(self) -> Answer:
         client = self._client
@@ -178,7 +195,7 @@ class ClientCredentials:
         where = self._client.token_url
         if answer.status == 0:
             raise TokenError("upstream_unavailable", f"{where}: {answer.body.decode()}", retryable=True)
-        if answer.status != 200:  # noqa: PLR2004
+        if answer.status != HTTPStatus.OK:
             raise self._refusal(answer)
         try:
             token = msgspec.json.decode(answer.body, type=_TokenAnswer, strict=False)
@@ -215,8 +232,14 @@ class ClientCredentials:
             )
         if answer.status in (400, 401, 403):
             return TokenError("upstream_auth", f"{detail}; check client_id and client_secret")
-        reason = "rate_limited" if answer.status == 429 else "upstream_unavailable"  # noqa: PLR2004
-        return TokenError(reason, detail, retryable=True)
+        if not _may_pass(answer.status):
+            return TokenError("upstream_error", f"{detail}; check login_url")
+        reason = "rate_limited" if answer.status == HTTPStatus.TOO_MANY_REQUESTS else "upstream_unavailable"
+        return TokenError(reason, detail, retryable=True, retry_after_s=retry_after_s(answer.headers, self._wall()))
+
+
+def _may_pass(status: int) -> bool:
+    return status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class TokenCache:
