@@ -12,7 +12,7 @@ import msgspec
 
 from trunkline.connect.backoff import retry_after_s
 from trunkline.connect.breaker import Breaker
-from trunkline.connect.credentials import ApiKey, Credentials
+from trunkline.connect.credentials import ApiKey, Credentials, without_secrets
 from trunkline.connect.http import Answer, HttpClient
 from trunkline.connect.oauth import Client, TokenCache
 from trunkline.connect.rate_limit import LimitedError, RateLimiter
@@ -184,6 +184,15 @@ class Upstream:
         if status == HTTPStatus.TOO_MANY_REQUESTS and wait_s is not None:
             self._limiter.must_wait(wait_s, now)
         return wait_s
+
+    def without_secrets(self, words: str) -> str:
+        """Return the platform's words in one printable line, without any credential that it is shown.
+
+        Whoever passes words of a platform on calls this before anything cuts them.
+        """
+        shown = [value.get_secret_value() for value in self.settings.headers.values()]
+        bare = [value.partition(" ")[2] for value in shown]  # what follows a scheme such as `Basic`
+        return without_secrets(words, [*self.credentials.secrets(), *shown, *bare])
 
     def retry_after_s(self, headers: Mapping[str, str]) -> float | None:
         """Return the `Retry-After` of an answer in seconds, if it has one."""

@@ -62,6 +62,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def refusal(bench: Bench) -> TokenError:
+    with pytest.raises(TokenError) as refused:
+        await bench.credentials.token()
+    return refused.value
+
+
 async def test_many_who_ask_at_once_cause_one_request(bench):
     bench.http.gate.clear()
     waiting = [asyncio.ensure_future(bench.credentials.token()) for _ in range(200)]
@@ -167,6 +173,45 @@ async def test_every_refusal_says_what_came_and_no_secret(bench, answer, reason,
     assert SECRET not in repr(bench.client)
 
 
+def error(words: str) -> Answer:
+    return Answer(401, {}, json.dumps({"error": "invalid_client", "error_description": words}).encode())
+
+
+@pytest.mark.parametrize("style", ["basic", "form", "json"])
+async def test_a_client_that_is_repeated_word_for_word_is_not_passed_on(style):
+    bench = Bench(style=style)
+    await bench.credentials.token()
+    (request,) = bench.http.requests
+    bench.now += 1_000
+    said = f"{request['headers'].get('authorization')} {request['body'].decode()}"
+    bench.http.answers = [error(said)]
+    detail = (await refusal(bench)).detail
+    shown = [SECRET, "s3cret%3A%2F%26%C3%BC", base64.b64encode(b"me:s3cret%3A%2F%26%C3%BC").decode().rstrip("=")]
+    assert [secret for secret in shown if secret in detail] == []
+    assert "[secret]" in detail
+    await bench.cache.close()
+
+
+@pytest.mark.parametrize("before", range(180, 201))
+async def test_a_secret_across_the_cut_leaves_no_head(bench, before):
+    bench.http.answers = [error("x" * before + SECRET)]
+    assert "s3c" not in (await refusal(bench)).detail
+
+
+async def test_the_last_two_tokens_are_known_for_secrets(bench):
+    for number in range(1, 4):
+        assert await bench.credentials.token() == f"token-{number}"
+        bench.credentials.rejected(await bench.credentials.headers())
+    bench.http.answers = [error("\x1b[2Jnot token-1, token-2 nor token-3")]
+    detail = (await refusal(bench)).detail
+    assert " [2Jnot token-1, [secret] nor [secret];" in detail
+
+
+async def test_words_of_a_platform_that_is_not_understood_hold_no_secret_either(bench):
+    bench.http.answers = [Answer(0, {}, f"Bad status line: {SECRET}\x1b[2J".encode())] * 3
+    assert (await refusal(bench)).detail.endswith("Bad status line: [secret] [2J")
+
+
 async def test_a_wrong_secret_is_not_tried_again_at_once(bench):
     bench.http.answers = [Answer(401, {}, b'{"error":"invalid_client"}')] * 9
     for _ in range(20):
@@ -178,12 +223,6 @@ async def test_a_wrong_secret_is_not_tried_again_at_once(bench):
 async def test_a_passing_trouble_is_tried_three_times(bench):
     bench.http.answers = [Answer(0, {}, b"reset"), Answer(503, {"retry-after": "0"}, b"")]
     assert await bench.credentials.token() == "token-3"
-
-
-async def refusal(bench: Bench) -> TokenError:
-    with pytest.raises(TokenError) as refused:
-        await bench.credentials.token()
-    return refused.value
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +15,7 @@ import msgspec
 from pydantic import SecretStr
 
 from trunkline.connect.backoff import full_jitter_s, retry_after_s
+from trunkline.connect.credentials import without_secrets
 from trunkline.connect.http import Answer, HttpClient
 from trunkline.core.errors import TrunklineError
 
@@ -23,6 +25,8 @@ BACKOFF_BASE_S: Final = 0.25
 BACKOFF_CAP_S: Final = 30.0
 DEFAULT_LIFETIME_S: Final = 300.0  # where the server does not say (RFC 6749 section 5.1 only recommends that it does)
 TOKEN_TIMEOUT_S: Final = 10.0
+MAX_WORDS: Final = 200  # of a token endpoint about its refusal
+KNOWN_TOKENS: Final = 2  # a platform may still repeat the token before, from a stream that was opened with it
 PASSING: Final = frozenset({0, 408, 425, 429})  # and every status from 500 on
 
 
@@ -55,6 +59,20 @@ class Client:
     scopes: tuple[str, ...] = ()
     style: Style = "basic"
     leeway_s: float = 60.0
+
+    @property
+    def basic(self) -> str:
+        """Its id and secret for HTTP Basic; RFC 6749 section 2.3.1: both are form-encoded before they are joined."""
+        secret = self.client_secret.get_secret_value()
+        return _base64(f"{quote_plus(self.client_id)}:{quote_plus(secret)}")
+
+    @property
+    def secrets(self) -> list[str]:
+        """Its secret in each form in which it is sent, and as a server may write it after it read it."""
+        secret = self.client_secret.get_secret_value()
+        in_json = msgspec.json.encode(secret).decode()[1:-1]
+        basics = [self.basic, _base64(f"{self.client_id}:{secret}")]
+        return [secret, quote_plus(secret), quote(secret, safe=""), in_json, *basics, *(b.rstrip("=") for b in basics)]
 
 
 class _TokenAnswer(msgspec.Struct):
@@ -91,6 +109,7 @@ class ClientCredentials:
         self._wall = wall
         self._random = random
         self._token = ""
+        self._known: deque[str] = deque(maxlen=KNOWN_TOKENS)
         self._expires_at = 0.0
         self._renew_at = 0.0
         self._flight: asyncio.Task[None] | None = None
@@ -125,6 +144,10 @@ class ClientCredentials:
         if headers.get("authorization") == f"Bearer {self._token}":
             self._token = ""
         return True
+
+    def secrets(self) -> list[str]:
+        """Return the secret of its client and the last two tokens."""
+        return [*self._client.secrets, *self._known]
 
     async def close(self) -> None:
         """Give up a renewal that is under way."""
@@ -177,9 +200,7 @@ class ClientCredentials:
             fields["scope"] = " ".join(client.scopes)
         headers = {"accept": "application/json"}
         if client.style == "basic":
-            # RFC 6749 section 2.3.1: both parts are form-encoded before they are joined.
-            pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}".encode()
-            headers["authorization"] = "Basic " + base64.b64encode(pair).decode()
+            headers["authorization"] = f"Basic {client.basic}"
         else:
             fields |= {"client_id": client.client_id, "client_secret": secret}
         if client.style == "json":
@@ -194,7 +215,8 @@ class ClientCredentials:
     def _take(self, answer: Answer) -> None:
         where = self._client.token_url
         if answer.status == 0:
-            raise TokenError("upstream_unavailable", f"{where}: {answer.body.decode()}", retryable=True)
+            words = without_secrets(answer.body.decode(), self.secrets())
+            raise TokenError("upstream_unavailable", f"{where}: {words}", retryable=True)
         if answer.status != HTTPStatus.OK:
             raise self._refusal(answer)
         try:
@@ -213,6 +235,8 @@ class ClientCredentials:
         # A leeway longer than a short token's life would renew it all the time: it gets a quarter of the life.
         leeway = min(self._client.leeway_s, token.expires_in / 4)
         self._token = token.access_token
+        if self._token not in self._known:
+            self._known.append(self._token)
         self._expires_at = now + token.expires_in
         self._renew_at = self._expires_at - leeway * (1 + 0.2 * self._random())
         self._failures, self._not_before, self._last_error = 0, 0.0, None
@@ -222,8 +246,7 @@ class ClientCredentials:
             said = msgspec.json.decode(answer.body, type=_ErrorAnswer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             said = _ErrorAnswer()
-        words = f"{said.error} {said.error_description}".strip()[:200]
-        words = words.replace(self._client.client_secret.get_secret_value(), "[secret]")
+        words = without_secrets(f"{said.error} {said.error_description}".strip(), self.secrets())[:MAX_WORDS]
         detail = f"{self._client.token_url}: HTTP {answer.status}" + (f" {words}" if words else "")
         if said.error == "invalid_scope":
             scopes = " ".join(self._client.scopes)
@@ -236,6 +259,10 @@ class ClientCredentials:
             return TokenError("upstream_error", f"{detail}; check login_url")
         reason = "rate_limited" if answer.status == HTTPStatus.TOO_MANY_REQUESTS else "upstream_unavailable"
         return TokenError(reason, detail, retryable=True, retry_after_s=retry_after_s(answer.headers, self._wall()))
+
+
+def _base64(words: str) -> str:
+    return base64.b64encode(words.encode()).decode()
 
 
 def _may_pass(status: int) -> bool:
