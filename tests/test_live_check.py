@@ -31,6 +31,8 @@ async def test_a_wrong_key_is_said(simulator):
 async def test_a_name_that_does_not_exist_and_a_port_where_nobody_listens_are_said():
     name = (await steps("http://no-such-host.invalid/v1"))[-1]
     assert (name.name, name.ok) == ("name", False)
+    name = (await steps(f"http://{'a' * 64}.example/v1"))[-1]  # more than the DNS takes
+    assert (name.name, name.ok) == ("name", False)
     port = (await steps("http://127.0.0.1:9/v1"))[-1]
     assert (port.name, port.ok) == ("connection", False)
     assert "is it running" in port.words

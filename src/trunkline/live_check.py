@@ -20,30 +20,35 @@ TIMEOUT_S: Final = 10.0
 
 
 async def check_live(upstream: Upstream) -> AsyncGenerator[Step, None]:
-    """Try one upstream, step by step; after a step that fails nothing more is tried."""
+    """Try one upstream, step by step, whatever its platform does; after a step that fails nothing more is tried."""
     for url in upstream.addresses:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        for step in (await _resolve(host), await _connect(host, port, tls=parts.scheme == "https")):
+        step = await _resolve(host)
+        yield step
+        if step.ok:
+            step = await _connect(host, port, tls=parts.scheme == "https")
             yield step
-            if not step.ok:
-                return
+        if not step.ok:
+            return
     step = await _credentials(upstream)
     yield step
     if step.ok and upstream.settings.preset == "openai":
         yield await _models(upstream)
     if step.ok and upstream.has_handshake:
-        async for step in rehearse(upstream):
-            yield step
+        try:
+            async for step in rehearse(upstream):
+                yield step
+        except TokenError as error:  # the platform refused the first token, and there is no other
+            yield _no_token(error)
 
 
 async def _resolve(host: str) -> Step:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        return Step(
-            "name", ok=False, words=f"{host} does not resolve ({error.strerror}); check region, base_url and the DNS"
-        )
+    except (OSError, UnicodeError) as error:  # the last of a name that is longer than the DNS takes
+        why = error.strerror if isinstance(error, OSError) else "no such name can be"
+        return Step("name", ok=False, words=f"{host} does not resolve ({why}); check region, base_url and the DNS")
     return Step("name", ok=True, words=f"{host} is {found[0][4][0]}")
 
 
@@ -73,8 +78,12 @@ async def _credentials(upstream: Upstream) -> Step:
     try:
         headers = await upstream.credentials.headers()
     except TokenError as error:
-        return Step("credentials", ok=False, words=error.detail)
+        return _no_token(error)
     return Step("credentials", ok=True, words="a token, with every scope" if upstream.uses_oauth else _key(headers))
+
+
+def _no_token(error: TokenError) -> Step:
+    return Step("credentials", ok=False, words=error.detail)
 
 
 def _key(headers: dict[str, str]) -> str:

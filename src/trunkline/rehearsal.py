@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trunkline.core.events import Ended
@@ -14,6 +14,7 @@ from trunkline.sources.base import Source
 from trunkline.upstreams import Upstream
 
 TIMEOUT_S: Final = 20.0
+MAX_WORDS: Final = 200  # as of an error that ends a turn
 NOBODY: Final = "live-check"  # stands for the ids that only a real turn has
 
 
@@ -27,7 +28,21 @@ class Step:
 
 
 async def rehearse(upstream: Upstream) -> AsyncGenerator[Step, None]:
-    """Make the calls that only read, then open a stream and go through its handshake. Raises `TokenError`."""
+    """Make the calls that only read, then open a stream and go through its handshake. Raises `TokenError`.
+
+    A step's words hold none of our credentials and no control character, and are short, whatever the platform says.
+    """
+    async for step in _steps(upstream):
+        yield replace(step, words=_shortened(upstream.without_secrets(step.words)))
+
+
+def _shortened(words: str) -> str:
+    """Leave something out in the middle: what went wrong stands at the beginning, and what to do at the end."""
+    half = MAX_WORDS // 2
+    return words if len(words) <= MAX_WORDS else f"{words[:half]}…{words[1 - half :]}"
+
+
+async def _steps(upstream: Upstream) -> AsyncGenerator[Step, None]:
     dialect, now = upstream.dialect(), asyncio.get_running_loop().time
     settings = upstream.settings
     request = TurnRequest(

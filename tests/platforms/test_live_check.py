@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from platforms.asking import COGNIGY, CONVERSATIONS, GATEWAY, PRESETS, relay_of, streams
+from platforms.parrot import AROUND, TOKEN, issued, parrot
 from trunkline.live_check import check_live
+from trunkline.rehearsal import MAX_WORDS
 from trunkline.simulators import Simulator
 
 
@@ -40,3 +42,26 @@ async def test_a_live_check_says_what_is_wrong(
         last = [step async for step in check_live(relay.turns.upstreams["support"])][-1]
     assert (last.name, last.ok) == (name, False)
     assert words in last.words
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_words_of_a_platform_are_shown_short_and_without_what_we_showed_it(preset: str, status: int):
+    said = (status, {"message": AROUND})
+    async with parrot(token=[issued()], api=[said]) as platform, relay_of(platform, preset) as relay:
+        (last,) = [step async for step in check_live(relay.turns.upstreams["support"]) if not step.ok]
+    assert (last.name, len(last.words)) == ("quota" if preset == CONVERSATIONS else "handshake", MAX_WORDS)
+    assert f"HTTP {status}: bad  [31m request, it said Bearer [secret]" in last.words
+    assert last.words.isprintable()
+    assert TOKEN[:6] not in last.words
+    if status == 403 and preset != COGNIGY:  # what to do about it stands at the end
+        assert last.words.endswith("Custom AI Developer" if preset == CONVERSATIONS else "ai:llm:prompt:read")
+
+
+async def test_a_token_that_is_refused_on_the_way_is_a_step_that_failed():
+    refused = (401, {"error": "invalid_client"})
+    answers = {"token": [issued(), refused], "quotas": [(401, {})]}
+    async with parrot(**answers) as platform, relay_of(platform, CONVERSATIONS) as relay:
+        last = [step async for step in check_live(relay.turns.upstreams["support"])][-1]
+    assert (last.name, last.ok) == ("credentials", False)
+    assert "check client_id and client_secret" in last.words
