@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from trunkline.core.errors import OffsetPastTail
-from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started
+from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started, ToolCall
 from trunkline.core.turn import IllegalEvent
 from trunkline.log import SLICE, Follower, Lane, Log, ReaderGone
 from trunkline.stores.base import Audience, TurnLog
@@ -17,6 +17,7 @@ from trunkline.stores.settings import StoreSettings
 
 STARTED = Started(turn="t", principal="p", upstream="u", model="m", created_at="now", endpoint="native")
 ENDED = Ended("completed", "stop", "stop")
+LOST = Ended("failed", "store_error")
 HEL, LO = Delta("Hel", 0), Delta("lo", 0)
 
 
@@ -32,14 +33,32 @@ class NotedStore(MemoryStore):
         super().write(turns, audience)
 
 
+class BreakingStore(NotedStore):
+    """Raises so many times before it has written a turn of this name, or after it has written and shown it."""
+
+    def __init__(self, at: str, times: int, *, after: bool = False) -> None:
+        super().__init__()
+        self.at, self.times, self.after = at, times, after
+
+    def write(self, turns: list[TurnLog], audience: Audience) -> None:
+        for turn in turns:
+            breaks = turn.id == self.at and self.times > 0
+            self.times -= breaks
+            if not breaks or self.after:
+                super().write([turn], audience)
+            if breaks:
+                raise KeyError(turn.id)
+
+
 class House:
     """One log, the ticks it asked for, and one turn that has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: NotedStore | None = None) -> None:
         self.ticks: list[Callable[[], None]] = []
         self.now_ms = 1_000
-        self.store = NotedStore()
-        self.log = Log(self.store, self.ticks.append, lambda: self.now_ms)
+        self.store = store or NotedStore()
+        self.faults: list[Exception] = []
+        self.log = Log(self.store, self.ticks.append, lambda: self.now_ms, self.faults.append)
         self.turn = self.begin("a")
         self.tick()
         self.store.writes.clear()
@@ -72,6 +91,15 @@ def house() -> House:
 def taken(follower: Follower) -> list[AnyEvent]:
     a, b = follower.take()
     return [entry.event for entry in follower.turn.entries[a:b]]
+
+
+def events(turn: TurnLog) -> list[AnyEvent]:
+    return [entry.event for entry in turn.entries]
+
+
+def shown(turn: TurnLog) -> list[AnyEvent]:
+    """What readers see of a turn, without its beginning."""
+    return events(turn)[1 : turn.visible]
 
 
 # Append and publish
@@ -125,6 +153,85 @@ def test_an_illegal_append_leaves_no_trace(house: House):
         house.append(HEL)
     assert house.ticks == []
     assert len(house.turn.entries) == 2
+
+
+@pytest.mark.parametrize(
+    "odd", [Delta("\ud83d", 0), ToolCall(0, 0, "\ud83d"), Ended("failed", "upstream_error", detail="\ud83d")], ids=type
+)
+def test_events_of_which_one_cannot_be_encoded_leave_no_trace(house: House, odd: AnyEvent):
+    with pytest.raises(UnicodeEncodeError):
+        house.append(HEL, odd)
+    assert (house.ticks, events(house.turn)) == ([], [STARTED])
+    house.show(ENDED)
+    assert events(house.turn) == [STARTED, ENDED]
+
+
+# A store that breaks its promise
+
+
+def breaking(store: BreakingStore, *names: str) -> tuple[House, list[TurnLog]]:
+    """A house whose turns of these names have said something and hear of losses."""
+    times, store.times = store.times, 0
+    house = House(store)
+    turns = [house.begin(name) for name in names]
+    for turn in turns:
+        turn.on_lost = lambda turn=turn: house.log.append(turn, [LOST])
+        house.log.append(turn, [HEL])
+    house.tick()
+    store.times = times
+    return house, turns
+
+
+def test_a_store_that_raises_ends_the_turns_it_did_not_take_and_the_log_goes_on():
+    house, (one, two, three) = breaking(BreakingStore("two", 1), "one", "two", "three")
+    for turn in (one, two, three):
+        house.log.append(turn, [LO])
+    house.tick()
+    assert [shown(turn) for turn in (one, two, three)] == [[HEL, LO], [HEL, LOST], [HEL, LOST]]
+    assert [type(fault) for fault in house.faults] == [KeyError]
+    house.log.append(one, [ENDED])
+    house.tick()
+    assert shown(one) == [HEL, LO, ENDED]
+
+
+def test_what_a_store_had_kept_and_shown_before_it_raised_stays_as_it_is():
+    house, (one, two) = breaking(BreakingStore("one", 1, after=True), "one", "two")
+    house.log.append(one, [LO, ENDED])
+    house.log.append(two, [LO])
+    house.tick()
+    assert (shown(one), shown(two)) == ([HEL, LO, ENDED], [HEL, LOST])
+
+
+def test_what_a_store_had_kept_and_not_shown_before_it_raised_is_shown():
+    class Mute(NotedStore):
+        def write(self, turns: list[TurnLog], audience: Audience) -> None:
+            for turn in turns:
+                turn.written = turn.safe = len(turn.entries)
+            raise KeyError
+
+    house = House(Mute())
+    follower = house.follow()
+    house.show(HEL, ENDED)
+    assert taken(follower) == [STARTED, HEL, ENDED]
+    assert follower.done
+
+
+@pytest.mark.parametrize("last", [[LO], [ENDED], [LO, ENDED]])
+def test_with_a_store_that_raises_whatever_it_is_given_turns_still_end_once(last: list[AnyEvent]):
+    house, (turn,) = breaking(BreakingStore("one", 1_000), "one")
+    follower = house.log.follow(turn)
+    house.log.append(turn, last)
+    house.tick()
+    assert shown(turn) == [HEL, ENDED if last == [ENDED] else LOST]
+    assert (turn.ended, follower.take()) == (True, (0, 3))
+
+
+def test_a_turn_that_was_only_begun_when_its_store_raised_has_its_beginning_and_its_end():
+    house, _ = breaking(BreakingStore("new", 1_000))
+    turn = house.begin("new")
+    turn.on_lost = lambda: house.log.append(turn, [LOST])
+    house.tick()
+    assert (events(turn), turn.ended) == ([STARTED, LOST], True)
 
 
 # Follow and take

@@ -84,7 +84,22 @@ class Log:
             return
         for turn in dirty:
             turn.dirty = False
-        self.store.write(dirty, self._audience)
+        try:
+            self.store.write(dirty, self._audience)
+        except Exception as error:  # noqa: BLE001 - whatever it is, these turns must come to an end
+            self._report(error)
+            self._rescue(dirty)
+
+    def _rescue(self, turns: list[TurnLog]) -> None:
+        """The store broke its promise: show what it has kept, and end the turns whose entries it has not."""
+        lost: list[TurnLog] = []
+        for turn in turns:
+            if turn.says_no_more:
+                turn.written = turn.safe = len(turn.entries)
+            elif turn.written < len(turn.entries):
+                lost.append(turn)
+        self._publish([turn for turn in turns if turn.visible < turn.safe])
+        self._lose(lost)
 
     @staticmethod
     def _publish(turns: list[TurnLog]) -> None:

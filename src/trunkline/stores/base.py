@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from trunkline.core.errors import OffsetPastTail
-from trunkline.core.events import AnyEvent, Entry, Started
+from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started, ToolCall
 from trunkline.core.record import TurnRecord, outline
 from trunkline.core.turn import State, advance
 
@@ -73,13 +73,31 @@ class TurnLog:
         return outline(self.entries[0], self.entries[self.visible - 1])
 
     def add(self, events: Sequence[AnyEvent], at_ms: int) -> None:
-        """Buffer events as entries. Raises `IllegalEvent`, having added nothing, where the turn's state forbids one."""
+        """Buffer events as entries, all or none of them.
+
+        Raises `IllegalEvent` where the turn's state forbids one, and `UnicodeEncodeError` where one holds a lone half
+        of a character.
+        """
         state = self.state
+        offset = self.entries[-1].offset if self.entries else 0
+        entries: list[Entry] = []
         for event in events:
             state = advance(state, event)
+            offset += 1
+            entry = Entry(offset, at_ms, event)
+            _ = entry.json  # Met in the store, what cannot be encoded would cost every turn of the tick its entries.
+            entries.append(entry)
         self.state = state
-        offset = self.entries[-1].offset if self.entries else 0
-        self.entries.extend(Entry(offset + n, at_ms, event) for n, event in enumerate(events, 1))
+        self.entries += entries
+
+    @property
+    def says_no_more(self) -> bool:
+        """True where what is not written yet is an end without any text before it: shown, it gives nothing away.
+
+        Where nothing can be written any more, that is shown all the same: nobody may wait for ever.
+        """
+        new = [type(entry.event) for entry in self.entries[self.written :]]
+        return bool(new) and new[-1] is Ended and Delta not in new and ToolCall not in new
 
     def check_offset(self, after: int) -> None:
         """Raise `OffsetPastTail` where a reader cannot go on from here: nothing that is shown has this offset.
