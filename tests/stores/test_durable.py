@@ -8,12 +8,14 @@ import errno
 import pytest
 
 from stores.houses import LOST, STOP, House, events_of, shown
-from stores.writing import SMALL, is_anywhere, path_of, started, text_of, turn_id
+from stores.writing import SMALL, is_anywhere, key, path_of, started, text_of, turn_id
 from trunkline.core.errors import DatabaseError, Overloaded, TurnForgotten
 from trunkline.core.events import Delta, Ended
 from trunkline.stores import archiving
 from trunkline.stores import durable as module
 from trunkline.stores.base import Query
+from trunkline.stores.segment import Batch
+from trunkline.telemetry import InternalError
 
 A, B = Delta("a", 0), Delta("b", 0)
 EVERYTHING = Query()
@@ -543,6 +545,66 @@ async def test_a_turn_that_fails_to_hear_of_its_loss_takes_no_other_along(house)
     assert two.ended
 
 
+# Faults of ours
+
+
+def told_of(house: House) -> list[tuple[str, str]]:
+    return [(fact.where, fact.kind) for fact in house.told if isinstance(fact, InternalError)]
+
+
+def poison(house: House, number: int) -> None:
+    """Let the journal fail over every record of one turn."""
+    append = house.journal.append
+
+    def poisoned(batches: list[Batch], *, last_words: bool = False) -> list[int]:
+        if any(batch.turn == key(number) for batch in batches):
+            raise ValueError("words of a customer")
+        return append(batches, last_words=last_words)
+
+    house.journal.append = poisoned  # type: ignore[method-assign, assignment]
+
+
+async def test_a_fault_that_one_turn_meets_when_it_is_written_ends_that_turn_and_no_other(house):
+    one, two, three = (house.begin(n, "a") for n in (1, 2, 3))
+    poison(house, 2)
+    for turn in (one, two, three):
+        house.log.append(turn, [B])
+    house.tick()
+    assert [shown(turn) for turn in (one, two, three)] == [[A, B], [A, LOST], [A, B]]
+    assert (set(told_of(house)), house.faults(), house.store.fault()) == ({("store.write", "ValueError")}, [], "")
+    assert "customer" not in repr(house.told)
+    await house.store.settle()
+    assert [events_of(entries) for entries in house.archive.turns.values()] == [events_of(two.entries)]
+    async with await reopened(house) as after:
+        assert text_of((await after.store.find(turn_id(3))).entries) == "ab"
+
+
+async def test_a_fault_that_a_turn_meets_on_a_failing_disk_is_told_as_well(house):
+    one, two = house.begin(1, "a"), house.begin(2, "b")
+    house.disk.is_dead()
+    poison(house, 1)
+    house.log.append(two, [STOP])
+    house.log.append(one, [STOP])
+    house.tick()
+    assert (shown(one), shown(two)) == ([A, STOP], [B, STOP])
+    assert set(told_of(house)) == {("store.write", "ValueError")}
+    assert house.faults() == ["store_error"]
+
+
+async def test_a_fault_in_what_the_sweep_prepares_is_told_and_does_not_end_it(house):
+    def fail() -> None:
+        raise ValueError("words of a customer")
+
+    prepare, house.journal.prepare = house.journal.prepare, fail
+    await house.sweep()
+    assert (told_of(house), house.store.fault()) == ([("store.prepare", "ValueError")], "")
+    assert "customer" not in repr(house.told)
+    house.journal.prepare = prepare
+    house.begin(1, "x" * (SMALL // 2))
+    await house.sweep()
+    assert house.journal.segments() == [1, 2]
+
+
 # Level disk
 
 
@@ -642,8 +704,8 @@ async def test_a_sync_that_never_ends_is_given_up(synced, monkeypatch):
     synced.syncer.step()  # the next segment, which is laid out there too
     synced.tick()
     assert turn.state.value == "ended"
-    await synced.synced()  # whether the disk syncs again
-    await synced.synced()
+    while not turn.ended:  # whether the disk syncs again, and then what waits, together or one after the other
+        await synced.synced()
     assert shown(turn) == [LOST]
     hung[0].set_result(None)
     await asyncio.sleep(0)

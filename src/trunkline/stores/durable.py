@@ -141,6 +141,9 @@ class DurableStore:
         except OSError as error:
             self._failed(error)
             turns = self._write_anew(turns)
+        except Exception as error:  # noqa: BLE001 - a fault of ours that one turn meets must cost no other its entries
+            self._failed(error)
+            turns = self._write_singly(turns)
         for turn in turns:
             turn.written = len(turn.entries)
         if self._syncing is not None:
@@ -170,22 +173,27 @@ class DurableStore:
         if self._begin():
             try:
                 self._append(turns)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - as in write
                 self._failed(error)
             else:
                 return turns
+        return self._write_singly(turns, last_words=True)
+
+    def _write_singly(self, turns: list[TurnLog], *, last_words: bool = False) -> list[TurnLog]:
+        """Write each turn alone, or nothing but ends where only `last_words` have room; return what was written."""
         written: list[TurnLog] = []
         lost: list[TurnLog] = []
         unkept: list[TurnLog] = []
         for turn in turns:
-            if any(type(entry.event) in (Delta, ToolCall) for entry in turn.entries[turn.written :]):
+            if last_words and any(type(entry.event) in (Delta, ToolCall) for entry in turn.entries[turn.written :]):
                 lost.append(turn)
                 continue
             try:
-                self._append([turn], last_words=True)
-            except OSError:
+                self._append([turn], last_words=last_words)
+            except Exception as error:  # noqa: BLE001 - as in write
+                self._failed(error)
                 # Nobody may wait for ever: an end is shown, and only the archive keeps it, if that can.
-                (unkept if type(turn.entries[-1].event) is Ended else lost).append(turn)
+                (unkept if turn.says_no_more else lost).append(turn)
             else:
                 written.append(turn)
         for turn in unkept:
@@ -216,7 +224,11 @@ class DurableStore:
         self._failed(error)
         self._audience.lose(turns)
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: BaseException, where: str = "store.write") -> None:
+        """Tell what failed. Where it is the disk, no new turn is taken until that is mended."""
+        if not isinstance(error, OSError):
+            self._tell(internal_error(where, error))
+            return
         fault = "store_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_error"
         if fault != self._fault:
             self._tell(StoreFailed(fault, words_of(error)))
@@ -407,8 +419,8 @@ class DurableStore:
     def _prepared(self, preparing: asyncio.Future[None]) -> None:
         self._preparing = None
         error = None if preparing.cancelled() else preparing.exception()
-        if isinstance(error, OSError):
-            self._failed(error)
+        if error is not None:
+            self._failed(error, "store.prepare")
 
     def _expire(self, before_ms: int, now_ms: int) -> None:
         """Let go of what is past its retention; runs in a thread."""
