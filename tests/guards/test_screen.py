@@ -237,6 +237,28 @@ def test_what_a_stage_holds_to_the_end_goes_through_the_stages_after_it():
     assert screen.finish("stop") == [*deltas("a [***]"), MASKED]
 
 
+# Halves of characters
+
+
+def test_half_a_character_in_what_a_tool_is_called_is_replaced_and_a_whole_one_joined():
+    call = ToolCall(0, 1, "call_\ud83d", "look\ude00up\ud83d\ude00", "{}")
+    assert screen_of().screen([call]) == [ToolCall(0, 1, "call_\ufffd", "look\ufffdup\U0001f600", "{}")]
+
+
+def test_what_is_looked_at_of_a_tools_name_is_what_is_released_of_it():
+    screen = screen_of(lambda: Block("\ufffdx"))
+    assert screen.screen([ToolCall(0, 0, name="\ud83d"), ToolCall(0, 0, name="x")])[0] == ToolCall(0, 0, name="\ufffd")
+    assert screen.blocked == "guard_rule"
+
+
+def test_a_call_of_which_only_the_id_came_is_mended_too():
+    assert screen_of(lambda: Hold(3)).screen([ToolCall(0, 0, "\ud83d", arguments="{}")]) == [ToolCall(0, 0, "\ufffd")]
+
+
+def test_half_a_character_in_a_notice_is_replaced():
+    assert screen_of().screen([Notice("not_sent", "a, \ud83d")]) == [Notice("not_sent", "a, \ufffd")]
+
+
 # What blocks
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuts import cut_texts, every_cut, fed
-from trunkline.guards.surrogates import SurrogateJoin
+from trunkline.guards.surrogates import SurrogateJoin, mended
 
 MAX_HELD = 1
 
@@ -53,3 +53,9 @@ def test_only_a_first_half_is_held_until_the_next_character_decides():
     assert stage.held == 1
     assert stage.feed("b\ude00") == "\ufffdb\ufffd"
     assert stage.held == 0
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES, ids=[ascii(text) for text, _ in CASES])
+def test_a_complete_text_is_mended_at_once_and_stays_the_same_object_where_it_is_whole(text, expected):
+    assert mended(text) == expected
+    assert (mended(text) is text) == (text == expected)

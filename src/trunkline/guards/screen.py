@@ -9,6 +9,7 @@ from trunkline.core.events import AnyEvent, Delta, Guarded, Notice, ToolCall
 from trunkline.guards.base import Stage
 from trunkline.guards.json_answer import JsonAnswer, JsonFault
 from trunkline.guards.matcher import Matcher
+from trunkline.guards.surrogates import mended
 
 # After any other end the held text may be the first half of something that must not be shown.
 _RELEASING: Final = frozenset({"stop", "tool_calls"})
@@ -79,7 +80,7 @@ class Screen:
             elif type(event) is ToolCall:
                 passed = self._feed_call(event, released, now)
             else:
-                released.append(event)
+                released.append(_mended_notice(event) if type(event) is Notice else event)
                 continue
             if not passed:
                 break
@@ -141,6 +142,9 @@ class Screen:
 
     def _feed_call(self, event: ToolCall, released: list[AnyEvent], now: float) -> bool:
         """Release what a piece of a tool call lets go. Its name cannot be masked: a match in it blocks."""
+        call_id, name = mended(event.call_id), mended(event.name)
+        if call_id is not event.call_id or name is not event.name:
+            event = ToolCall(event.choice, event.index, call_id, name, event.arguments)
         if event.name and not self._passes_name(event, released):
             return False
         if not event.arguments:
@@ -263,6 +267,12 @@ class Screen:
         released[n:] = [*([_with(event, right)] if right and isinstance(event, Delta) else []), *reports]
         if self.blocked == "guard_rule":
             self.blocked = ""
+
+
+def _mended_notice(event: Notice) -> Notice:
+    """Return a notice that can be encoded: it may name what a client or a platform calls something."""
+    detail = mended(event.detail)
+    return event if detail is event.detail else Notice(event.kind, detail)
 
 
 def _with(event: Delta | ToolCall, text: str) -> Delta | ToolCall:

@@ -33,7 +33,7 @@ class SurrogateJoin:
 
     def feed(self, text: str) -> str:
         """Take the next piece; return it with its pairs joined, without a first half at its end."""
-        if not self._half and (text.isascii() or _HALVES.search(text) is None):
+        if not self._half and _is_whole(text):
             return text
         text = self._half + text
         self._half = ""
@@ -46,6 +46,15 @@ class SurrogateJoin:
         """Return the replacement of a first half that was held: its second one does not come."""
         half, self._half = self._half, ""
         return _REPLACEMENT if half else ""
+
+
+def mended(text: str) -> str:
+    """Return a text that is complete with its halves joined or replaced; the same object where it holds none."""
+    return text if _is_whole(text) else _HALVES.sub(_joined, text)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or _HALVES.search(text) is None
 
 
 def _joined(halves: re.Match[str]) -> str:
