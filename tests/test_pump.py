@@ -114,6 +114,7 @@ class Chains:
 
     def __init__(self, stages: Callable[[], list[Any]]) -> None:
         self.text = self.arguments = self.word = stages
+        self.fault: Exception | None = None
 
     def for_turn(self, secrets: Any, names: Any) -> Chains:
         return self

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from trunkline.core.events import Delta, Guarded, ToolCall
+from trunkline.core.events import AnyEvent, Delta, Guarded, ToolCall
 from trunkline.guards.actions import Secrets
 from trunkline.guards.chain import Conversations, Guard, rules_of
 from trunkline.guards.profiles import PROFILES
+from trunkline.guards.rule import Rule
 from trunkline.guards.rules import RULES
 from trunkline.guards.screen import Screen
 from trunkline.guards.settings import GuardSettings
@@ -40,6 +41,23 @@ def test_emphasis_hides_nothing(markdown: str, written: str):
     shown = screened(f"It is {written}.", markdown=markdown)
     assert "[US_SSN]" in shown
     assert "22" not in shown
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Delta("a b", 0), ToolCall(0, 0, arguments='{"a": "a b"}'), ToolCall(0, 0, name="a b")],
+    ids=["text", "a value in arguments", "a name"],
+)
+def test_a_validator_that_fails_lets_its_rule_act_and_is_there_to_be_told(event: AnyEvent):
+    def fails(value: str) -> bool:
+        raise LookupError(value)
+
+    guard = Guard(GuardSettings(), [Rule("odd", "b", "mask", validator=fails)])
+    screens = [Screen(guard.for_turn(Secrets(b"key"))) for _ in range(2)]
+    released = screens[0].screen([event], 0.0) + screens[0].finish("stop", 0.0)
+    assert [found.rule for found in released if isinstance(found, Guarded)] == ["odd"]
+    assert isinstance(screens[0].fault, LookupError)
+    assert screens[1].fault is None, "another turn met none"
 
 
 def test_markdown_and_blanks_go_where_that_is_asked():

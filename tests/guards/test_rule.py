@@ -45,5 +45,14 @@ def test_a_candidate_is_accepted_unless_the_validator_clears_it(validator: Any, 
     assert Rule("name", "x", validator=validator).accepts("x") is accepted
 
 
+def test_a_validator_that_fails_is_told_of_by_its_exception() -> None:
+    told: list[Exception] = []
+    rule = Rule("name", "x", validator=raises)
+    assert rule.accepts("x", told.append)
+    assert [type(error) for error in told] == [LookupError]
+    assert Rule("name", "x", validator=str.isalpha).accepts("x", told.append)
+    assert len(told) == 1
+
+
 def test_a_term_needs_no_validator() -> None:
     assert Terms("never", ("boom",)).accepts("boom")

@@ -20,6 +20,7 @@ class Made:
 
     def __init__(self, stages) -> None:
         self._stages = stages
+        self.fault: Exception | None = None
 
     def text(self) -> list[Stage]:
         return [make() for make in self._stages]
@@ -341,6 +342,40 @@ def test_an_exception_at_the_end_releases_nothing_of_its_chain():
     assert screen.screen(deltas("Hello")) == deltas("He")
     assert said(screen.finish("stop")) == ""
     assert screen.blocked == "guard_error"
+
+
+@pytest.mark.parametrize(
+    ("stages", "event"),
+    [
+        ((lambda: Raise("secret"),), Delta("a secret", 0)),
+        ((lambda: Raise("secret"),), ToolCall(0, 0, arguments="a secret")),
+        ((lambda: Raise("secret"),), ToolCall(0, 0, name="a secret")),
+        ((Raise,), Delta("a", 0)),
+        ((Raise,), ToolCall(0, 0, name="a")),
+    ],
+)
+def test_what_failed_is_there_to_be_told(stages, event: AnyEvent):
+    screen = screen_of(*stages)
+    assert screen.fault is None
+    screen.screen([event])
+    screen.finish("stop")
+    assert isinstance(screen.fault, ValueError)
+    assert screen.blocked == "guard_error"
+
+
+def test_what_failed_over_a_platforms_words_is_there_to_be_told_too():
+    screen = screen_of(lambda: Raise("secret"))
+    screen.words("a secret")
+    assert isinstance(screen.fault, ValueError)
+
+
+@pytest.mark.parametrize("stages", [(), (lambda: Block("secret"),), (lambda: Mask("secret"),)])
+def test_where_nothing_failed_there_is_no_fault(stages):
+    screen = screen_of(*stages)
+    screen.screen([ToolCall(0, 0, name="a secret"), Delta("a secret", 0)])
+    screen.finish("stop")
+    screen.words("a secret")
+    assert screen.fault is None
 
 
 # Any cut

@@ -16,7 +16,7 @@ from trunkline.guards.matcher import Matcher
 from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.matching.view import MARKDOWN_MARKS
 from trunkline.guards.profiles import PROFILES, Profile
-from trunkline.guards.rule import Rule, Terms
+from trunkline.guards.rule import Report, Rule, Terms
 from trunkline.guards.rules import RULES
 from trunkline.guards.settings import GuardSettings, TermSettings, read_terms
 from trunkline.guards.surrogates import SurrogateJoin
@@ -59,18 +59,21 @@ class Guard:
         """Make what a turn's screen asks for stages: with its conversation's secrets, and the names it brings along."""
         return TurnGuard(self, secrets, names)
 
-    def stages(self, secrets: Secrets, names: Automaton | None, *, prepared: bool) -> list[Stage]:
-        """Make the stages of one text, in their order; `prepared`: with what takes out Markdown and blanks."""
+    def stages(self, secrets: Secrets, names: Automaton | None, report: Report, *, prepared: bool) -> list[Stage]:
+        """Make the stages of one text, in their order; `prepared`: with what takes out Markdown and blanks.
+
+        `report` is told of faults of validators.
+        """
         chain: list[Stage] = [SurrogateJoin()]
         if prepared and self._strips:
             chain.append(MarkdownStrip())
         if prepared and self._collapses:
             chain.append(WhitespaceCollapse())  # ahead: `536  22  1234` is a number once it is collapsed
         if self._automaton is not None:
-            chain.append(Matcher(self._automaton, secrets))
+            chain.append(Matcher(self._automaton, secrets, report))
         if names is not None:
             # Behind the matcher, so that what it reports does not depend on how far this stage has come.
-            chain.append(Matcher(names, secrets))
+            chain.append(Matcher(names, secrets, report))
         if prepared and self._collapses:
             chain.append(WhitespaceCollapse())  # And behind: what was removed leaves its blanks.
         return chain
@@ -79,16 +82,18 @@ class Guard:
 class TurnGuard:
     """The guard of one turn: makes a chain for each of its texts."""
 
-    __slots__ = ("_guard", "_names", "_secrets")
+    __slots__ = ("_guard", "_names", "_secrets", "fault")
 
     def __init__(self, guard: Guard, secrets: Secrets, names: Sequence[str]) -> None:
         self._guard = guard
         self._secrets = secrets
         self._names = known_terms(names) if names else None
+        self.fault: Exception | None = None
+        """The first fault of a validator."""
 
     def text(self) -> Sequence[Stage]:
         """Make the stages of an answer, a thought, a refusal, or a platform's words."""
-        return self._guard.stages(self._secrets, self._names, prepared=True)
+        return self._guard.stages(self._secrets, self._names, self._met, prepared=True)
 
     def arguments(self) -> Sequence[Stage]:
         """Make the stages of one tool call's arguments, whose strings have chains of their own."""
@@ -98,7 +103,10 @@ class TurnGuard:
 
     def word(self) -> Sequence[Stage]:
         """Make the stages of a text that is no prose: a value in arguments, the name of a tool."""
-        return self._guard.stages(self._secrets, self._names, prepared=False)
+        return self._guard.stages(self._secrets, self._names, self._met, prepared=False)
+
+    def _met(self, fault: Exception) -> None:
+        self.fault = self.fault or fault
 
 
 def rules_of(settings: GuardSettings) -> Iterator[Rule | Terms]:

@@ -9,6 +9,7 @@ from trunkline.guards.actions import Secrets
 from trunkline.guards.matching.automaton import Automaton
 from trunkline.guards.matching.rows import Row
 from trunkline.guards.matching.scanner import Scanner
+from trunkline.guards.rule import Report
 
 
 class Matcher:
@@ -20,9 +21,10 @@ class Matcher:
 
     __slots__ = ("_automaton", "_held", "_passed", "_row", "_scanner", "_seam", "fed", "found", "scanned")
 
-    def __init__(self, automaton: Automaton, secrets: Secrets) -> None:
+    def __init__(self, automaton: Automaton, secrets: Secrets, report: Report = repr) -> None:
+        """`report` is told of faults of validators."""
         self._automaton = automaton
-        self._scanner = Scanner(automaton, secrets)
+        self._scanner = Scanner(automaton, secrets, report)
         self._seam = self._scanner.seam
         self.found = self._scanner.found
         self._row: Row | None = automaton.rows.quiet(0)

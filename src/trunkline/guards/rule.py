@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+Report = Callable[[Exception], object]
+"""Is told of faults of ours."""
+
 Action = Literal["mask", "partial", "hash", "pseudonym", "remove", "flag", "block", "allow"]
 ACTIONS: Final[frozenset[str]] = frozenset(get_args(Action))
 MAX_CAP: Final = 16_384  # bounds what one match may hold back; a private key is half of it
@@ -37,13 +40,14 @@ class Rule:
         if self.cap is not None and not 1 <= self.cap <= MAX_CAP:
             raise ValueError(f"rule {self.name}: cap is {self.cap}, expected 1 to {MAX_CAP}")
 
-    def accepts(self, value: str) -> bool:
-        """Whether the validator lets this candidate be a match. One that fails has not cleared it (fail closed)."""
+    def accepts(self, value: str, report: Report = repr) -> bool:
+        """Whether the validator lets this candidate be a match. One that fails has not cleared it, and is reported."""
         if self.validator is None:
             return True
         try:
             return bool(self.validator(value))
-        except Exception:  # noqa: BLE001 - fail closed: a foreign validator may raise anything
+        except Exception as error:  # noqa: BLE001 - fail closed: a foreign validator may raise anything
+            report(error)
             return True
 
 
@@ -64,7 +68,7 @@ class Terms:
     def __post_init__(self) -> None:
         _check(self.name, self.action, self.replacement)
 
-    def accepts(self, value: str) -> bool:
+    def accepts(self, value: str, report: Report = repr) -> bool:
         """A term needs no validator: what is in the list is a match."""
         return True
 

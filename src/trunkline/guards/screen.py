@@ -21,6 +21,10 @@ _Key = tuple[int, str]
 class Chains(Protocol):
     """Makes the stages that one text of a turn goes through, in their order."""
 
+    @property
+    def fault(self) -> Exception | None:
+        """The first fault that a stage met and got over, failing closed; None where there was none."""
+
     def text(self) -> Sequence[Stage]:
         """Make those of an answer, a thought, a refusal, or a platform's words."""
 
@@ -39,6 +43,7 @@ class Screen:
 
     __slots__ = (
         "_chains",
+        "_fault",
         "_held",
         "_held_since",
         "_make",
@@ -60,6 +65,7 @@ class Screen:
         self._names: dict[tuple[int, int], str] = {}
         self._held: dict[_Key, int] = {}
         self._held_since = 0.0
+        self._fault: Exception | None = None
         self.blocked = ""
         """The reason (`guard_rule`, `guard_error`) once nothing more may be released."""
         self.json_fault: JsonFault | None = None
@@ -107,6 +113,14 @@ class Screen:
         return released
 
     @property
+    def fault(self) -> Exception | None:
+        """The first fault of ours in a guard, also in one that failed closed and went on; never to be shown as it is.
+
+        Its message and its traceback hold what was at hand.
+        """
+        return self._fault or self._make.fault
+
+    @property
     def pieces(self) -> tuple[int, int]:
         """How many pieces the matchers of texts were fed, and how many of them took the exact scan."""
         matchers = [stage for chain in self._chains.values() for stage in chain if isinstance(stage, Matcher)]
@@ -125,6 +139,7 @@ class Screen:
         screen = Screen(self._make)
         screen._feed((0, "answer"), Delta(text, 0), text, released, 0.0)
         released += screen.finish("stop", 0.0)
+        self._fault = self._fault or screen.fault
         if screen.blocked:
             return "withheld by a guard"
         whole = "".join(event.text for event in released if isinstance(event, Delta))
@@ -162,9 +177,8 @@ class Screen:
             for stage in self._make.word():
                 text = stage.feed(text) + stage.finish()
                 found += [report for report in stage.found if report.action != "flag"]
-        except Exception:  # noqa: BLE001 - fail closed
-            self.blocked = "guard_error"
-            return False
+        except Exception as error:  # noqa: BLE001 - fail closed
+            return self._fail(error)
         if not found and len(name) <= MAX_NAME_CHARS:
             return True
         self.blocked = "guard_rule"
@@ -189,9 +203,8 @@ class Screen:
                     break
             if text is not given or key in self._held:
                 self._note_held(key, sum([stage.held for stage in chain]), now)
-        except Exception:  # noqa: BLE001 - fail closed: whatever went wrong, nothing of this piece is shown
-            self.blocked = "guard_error"
-            return False
+        except Exception as error:  # noqa: BLE001 - fail closed: whatever went wrong, nothing of this piece is shown
+            return self._fail(error)
         if text is given:
             released.append(event)
         elif text or (type(event) is ToolCall and (event.name or event.call_id)):
@@ -209,9 +222,8 @@ class Screen:
                 carried = (stage.feed(carried) if carried else "") + stage.finish()
                 if stage.found or stage.blocked:
                     self._take_report(stage, found)
-        except Exception:  # noqa: BLE001 - fail closed
-            self.blocked = "guard_error"
-            return False
+        except Exception as error:  # noqa: BLE001 - fail closed
+            return self._fail(error)
         if carried:
             choice, channel = key
             tool = channel.removeprefix("tool ")
@@ -221,6 +233,12 @@ class Screen:
                 released.append(ToolCall(choice, int(tool), arguments=carried))
         released += found
         return not self.blocked
+
+    def _fail(self, error: Exception) -> bool:
+        """Show nothing more of this turn, since a stage failed."""
+        self.blocked = "guard_error"
+        self._fault = self._fault or error
+        return False
 
     def _take_report(self, stage: Stage, found: list[AnyEvent]) -> None:
         if stage.blocked:

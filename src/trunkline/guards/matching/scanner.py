@@ -14,7 +14,7 @@ from trunkline.guards.matching.seam import Seam
 from trunkline.guards.matching.states import State
 from trunkline.guards.matching.view import fold_term
 from trunkline.guards.matching.window import Window
-from trunkline.guards.rule import Rule, Terms
+from trunkline.guards.rule import Report, Rule, Terms
 
 
 class _Attempt(NamedTuple):
@@ -44,13 +44,14 @@ class Scanner:
     """
 
     __slots__ = (
-        "_at", "_attempt", "_automaton", "_cut", "_flagged", "_loud_at", "_out", "_prev", "_read", "_secrets", "_span",
-        "_window", "_written", "blocked", "found", "seam",
+        "_at", "_attempt", "_automaton", "_cut", "_flagged", "_loud_at", "_out", "_prev", "_read", "_report_fault",
+        "_secrets", "_span", "_window", "_written", "blocked", "found", "seam",
     )  # fmt: skip
 
-    def __init__(self, automaton: Automaton, secrets: Secrets) -> None:
+    def __init__(self, automaton: Automaton, secrets: Secrets, report: Report = repr) -> None:
         self._automaton = automaton
         self._secrets = secrets
+        self._report_fault = report
         self.found: Final[list[Guarded]] = []
         self.blocked = False
         changes = automaton.changes
@@ -136,7 +137,7 @@ class Scanner:
             rule = self._automaton.rules[number]
             if rule.action == "flag":
                 self._flag(length, number)
-            elif chosen is None and rule.accepts(self._value(self._at, self._at + length)):
+            elif chosen is None and self._accepts(rule, self._value(self._at, self._at + length)):
                 chosen = length, number
         if chosen is None:
             self._advance()
@@ -152,7 +153,7 @@ class Scanner:
     def _look_inside(self, ends: list[tuple[int, int]]) -> None:
         """Choose among the blocking matches at a place inside a span."""
         for length, number in sorted(ends, key=_longest_first):
-            if self._automaton.rules[number].accepts(self._value(self._at, self._at + length)):
+            if self._accepts(self._automaton.rules[number], self._value(self._at, self._at + length)):
                 self._block(length, number)
                 return
         self._advance()
@@ -160,6 +161,9 @@ class Scanner:
     def _advance(self) -> None:
         self._prev = self._window.seen[self._at].side
         self._at += 1
+
+    def _accepts(self, rule: Rule | Terms, value: str) -> bool:
+        return rule.accepts(value, self._report_fault)
 
     def _value(self, start: int, end: int) -> str:
         return "".join(self._window.view[start:end])
@@ -170,7 +174,7 @@ class Scanner:
         end = self._at + length
         start_place, end_place = self._window.place(self._at), self._end_place(end)
         value = self._value(self._at, end)
-        if self._read + start_place < self._flagged.get(number, 0) or not rule.accepts(value):
+        if self._read + start_place < self._flagged.get(number, 0) or not self._accepts(rule, value):
             return
         self._write_to(start_place)
         self._report(rule, (self._at, end), end_place - start_place, self._digest(rule, value))
