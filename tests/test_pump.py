@@ -159,6 +159,7 @@ class Bench:
             authorise=authorise,
             breaker=Breaker(),
             credentials=ApiKey(None),
+            without_secrets=lambda words: words.replace("sk-SECRET-123", "[secret]"),
             heard=lambda status, headers: None,
             timeouts=Timeouts(),
             retries=Retries(),

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-from trunkline.connect.oauth import TokenError
+from trunkline.connect.errors import CannotAsk
 from trunkline.connect.tls import client_context
 from trunkline.dialects.base import Call
 from trunkline.rehearsal import Step, rehearse
@@ -39,7 +39,7 @@ async def check_live(upstream: Upstream) -> AsyncGenerator[Step, None]:
         try:
             async for step in rehearse(upstream):
                 yield step
-        except TokenError as error:  # the platform refused the first token, and there is no other
+        except CannotAsk as error:  # the platform refused the first token, and there is no other
             yield _no_token(error)
 
 
@@ -77,12 +77,12 @@ async def _connect(host: str, port: int, *, tls: bool) -> Step:
 async def _credentials(upstream: Upstream) -> Step:
     try:
         headers = await upstream.credentials.headers()
-    except TokenError as error:
+    except CannotAsk as error:
         return _no_token(error)
     return Step("credentials", ok=True, words="a token, with every scope" if upstream.uses_oauth else _key(headers))
 
 
-def _no_token(error: TokenError) -> Step:
+def _no_token(error: CannotAsk) -> Step:
     return Step("credentials", ok=False, words=error.detail)
 
 

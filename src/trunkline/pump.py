@@ -18,8 +18,7 @@ import msgspec
 from trunkline.account import Account
 from trunkline.attempts import Attempts, Route
 from trunkline.backlog import Backlog, is_much
-from trunkline.connect.oauth import TokenError
-from trunkline.connect.rate_limit import LimitedError
+from trunkline.connect.errors import CannotAsk
 from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Dialect, Item, Loss, Open, Reopen, Send, WakeAt
@@ -32,7 +31,6 @@ from trunkline.stores.base import TurnLog
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Reopened, Retried, Telemetry, internal_error
 
-SHORTEST_SECRET: Final = 6
 UNAUTHORIZED_CLOSE: Final = 4_401  # a platform's own close code for what HTTP calls 401
 MAX_ENTRIES: Final = 250_000  # bounds a turn's log against a platform that sends its answer in endless tiny pieces
 
@@ -312,7 +310,7 @@ class Pump:
             if self.is_current(source):
                 self._sent_headers = headers
                 await self._attempts.upstream.open(source, command, headers, _Receiver(self, source))
-        except (TokenError, LimitedError) as error:
+        except CannotAsk as error:
             if self.is_current(source):
                 self._not_asked(error)
         except Exception as error:  # noqa: BLE001 - a turn must not wait for a stream that nobody opens
@@ -321,7 +319,7 @@ class Pump:
     async def _call(self, command: Call, dialect: Dialect) -> None:
         try:
             status, headers, body = await self._attempts.upstream.call(command, self._wait)
-        except (TokenError, LimitedError) as error:
+        except CannotAsk as error:
             if dialect is self._dialect:
                 self._not_asked(error)
             return
@@ -332,18 +330,14 @@ class Pump:
             self._attempts.retry_after_s = self._attempts.upstream.retry_after_s(headers)
             self._take(lambda now: dialect.answered(command.id, status, headers, body, now))
 
-    def _not_asked(self, error: TokenError | LimitedError) -> None:
+    def _not_asked(self, error: CannotAsk) -> None:
         """Hear that the platform could not even be asked, for want of a token or of a place."""
-        if isinstance(error, LimitedError):
-            self._attempts.retry_after_s = error.wait_s
-            ended = Ended("failed", "rate_limited", detail=error.detail)
-        elif error.retryable and self._account.first_token_at is not None:
+        self._attempts.retry_after_s = error.retry_after_s
+        if error.retryable and self._account.first_token_at is not None:
             # As a link that breaks: whether the answer can still be taken up is the dialect's to say.
             self.closed(Loss(clean=False, reason=error.reason, detail=error.detail))
-            return
         else:
-            ended = Ended("failed", error.reason, detail=error.detail)
-        self._end(ended, self._house.clock())
+            self._end(Ended("failed", error.reason, detail=error.detail), self._house.clock())
 
     def _wake(self) -> None:
         self._take(self._dialect.wake)
@@ -408,6 +402,8 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
             self._house.telemetry.tell(internal_error("pump.end", error))
             last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
+        if self._screen.fault is not None:
+            self._house.telemetry.tell(internal_error("guard", self._screen.fault))
         try:
             self._house.log.append(self._turn, [*last, ended])
             self._let_go(ended)
@@ -453,7 +449,7 @@ class Pump:
                 case Ended() as other:
                     ended = other
         usage = self._account.final_usage(self._attempts.model)
-        detail = self._screen.words(_without_secrets(ended.detail, self._sent_headers))
+        detail = self._screen.words(self._attempts.upstream.without_secrets(ended.detail))
         heard_upto = ended.heard_upto
         if heard_upto is not None:
             shown = [*(entry.event for entry in self._turn.entries), *last]
@@ -473,15 +469,6 @@ class Pump:
 def _is_heard(event: AnyEvent) -> TypeGuard[Delta]:
     """Tell whether a caller may hear this: an answer, or what stands in for one."""
     return isinstance(event, Delta) and event.choice == 0 and event.channel != "reasoning"
-
-
-def _without_secrets(words: str, sent: Mapping[str, str]) -> str:
-    """Take our own credential out of a platform's words: some repeat the key that they refuse."""
-    for value in sent.values():
-        for secret in (value, value.removeprefix("Bearer ")):
-            if len(secret) >= SHORTEST_SECRET:
-                words = words.replace(secret, "[secret]")
-    return words
 
 
 class _Receiver:

@@ -28,7 +28,7 @@ class Step:
 
 
 async def rehearse(upstream: Upstream) -> AsyncGenerator[Step, None]:
-    """Make the calls that only read, then open a stream and go through its handshake. Raises `TokenError`.
+    """Make the calls that only read, then open a stream and go through its handshake. Raises `CannotAsk`.
 
     A step's words hold none of our credentials and no control character, and are short, whatever the platform says.
     """

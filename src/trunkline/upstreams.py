@@ -120,7 +120,7 @@ class Upstream:
     async def authorise(self, on_wait: OnWait = _bear) -> dict[str, str]:
         """Return the headers of the next request, when the platform's rate limit lets it go.
 
-        `on_wait` is told before of the seconds that this will take; it may raise `LimitedError`. Raises `TokenError`.
+        `on_wait` is told before of the seconds that this will take; it may raise `LimitedError`. Raises `CannotAsk`.
         """
         headers = await self.credentials.headers()
         now = self._transports.clock()
@@ -152,7 +152,7 @@ class Upstream:
     async def call(self, command: Call, on_wait: OnWait = _bear) -> tuple[int, Mapping[str, str], bytes]:
         """Carry out a `Call`; status 0 means that no answer came. A 401 renews the token, once.
 
-        `on_wait` as for `authorise`. Raises `TokenError`.
+        `on_wait` as for `authorise`. Raises `CannotAsk`.
         """
         body = None if command.json is None else msgspec.json.encode(command.json)
         if command.fresh_s <= 0:

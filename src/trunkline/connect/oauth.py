@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from trunkline.connect.backoff import full_jitter_s, retry_after_s
 from trunkline.connect.credentials import without_secrets
+from trunkline.connect.errors import CannotAsk
 from trunkline.connect.http import Answer, HttpClient
-from trunkline.core.errors import TrunklineError
 
 Style = Literal["basic", "form", "json"]
 ATTEMPTS: Final = 3
@@ -30,23 +30,14 @@ KNOWN_TOKENS: Final = 2  # a platform may still repeat the token before, from a 
 PASSING: Final = frozenset({0, 408, 425, 429})  # and every status from 500 on
 
 
-class TokenError(TrunklineError):
-    """No token is to be had. `reason` is the reason a turn ends with; the words hold no secret.
+class TokenError(CannotAsk):
+    """No token is to be had; the words hold no secret.
 
     It is `retryable` where the trouble may pass: no connection, no answer in time, 429, 5xx. `retry_after_s` is how
-    long nobody asks again because the token endpoint said so, from now; None where it said nothing.
+    long nobody asks again because the token endpoint said so, from now.
     """
 
     code = "upstream_auth"
-    status = 502
-
-    def __init__(
-        self, reason: str, detail: str, *, retryable: bool = False, retry_after_s: float | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.retryable = retryable
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

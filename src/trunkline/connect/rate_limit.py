@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from trunkline.core.errors import TrunklineError
+from trunkline.connect.errors import CannotAsk
 
 SLOW_BELOW: Final = 0.2  # of the allowance; below it the rest of the window is shared out evenly
 MAX_WINDOW_S: Final = 60.0
 MAX_REFUSAL_S: Final = 600.0  # a platform that means longer says so again
 
 
-class LimitedError(TrunklineError):
+class LimitedError(CannotAsk):
     """A request would have to wait longer for the platform's rate limit than whoever makes it can."""
 
     code = "rate_limited"
     status = 429
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"the platform takes no more requests for {wait_s:.0f} s")
-        self.wait_s = wait_s
+        detail = f"the platform takes no more requests for {wait_s:.0f} s"
+        super().__init__("rate_limited", detail, retryable=True, retry_after_s=wait_s)
 
 
 class RateLimiter:
