@@ -49,6 +49,11 @@ class Wake:
     """The time that `WakeAt` asked for has come."""
 
 
+@dataclass(frozen=True)
+class LastWords:
+    """The turn has ended, by whatever and whomever."""
+
+
 def ask(model: str = "gpt-4o", **fields: Any) -> Ask:
     """What a turn wants; a prompt where the test does not care for one."""
     if not fields.keys() & {"input", "messages"}:
@@ -65,7 +70,7 @@ class Playbook:
         self._returned: deque[Item] = deque()
 
     def __rshift__(self, given: Any) -> Self:
-        """Give the dialect bytes, an `Ask`, `Opened`, `Refused`, `Answered`, `Wake`, a `Loss`; a number is the time."""
+        """Give the dialect bytes, an `Ask`, `Opened`, `Refused`, `Answered`, `Wake`, `LastWords`, a `Loss`; a time."""
         self.over()
         self._returned.extend(self._give(given))
         return self
@@ -104,6 +109,8 @@ class Playbook:
                 items = dialect.closed(given, now)
             case Wake():
                 items = dialect.wake(now)
+            case LastWords():
+                items.extend(dialect.last_words())
             case _:
                 raise AssertionError(f"the playbook cannot give a dialect {given!r}")
         return items

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialects.playbook import Answered, Opened, Playbook, Refused, Wake, ask
+from dialects.playbook import Answered, LastWords, Opened, Playbook, Refused, Wake, ask
 from trunkline.core.events import Delta, Ended, Notice, Usage
 from trunkline.dialects.base import Call, Loss, Open, Send, Setup
 from trunkline.dialects.cognigy import Cognigy
@@ -107,7 +107,7 @@ def test_what_is_no_message_is_a_fault_of_the_platform(data: bytes):
 
 def test_a_message_of_another_kind_is_counted_and_skipped():
     play = begun() >> b'{"status":"alive"}' >> message("Hi", done=True) << Delta("Hi", 0)
-    play << Notice("skipped", "1 messages without tokens and done") << STOPPED
+    play << STOPPED >> LastWords() << Notice("skipped", "messages: 1 without tokens and done")
 
 
 @pytest.mark.parametrize("tokens", ["Hi", 7, {"a": 1}, [7, None, {"a": 1}], None])

@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from dialects.playbook import Answered, Opened, Playbook, Refused, Wake, ask
+from dialects.playbook import Answered, LastWords, Opened, Playbook, Refused, Wake, ask
 from trunkline.core.events import Delta, Ended, Notice
 from trunkline.dialects.base import Call, Loss, Open, Reopen, Send, Setup, WakeAt
 from trunkline.dialects.genesys_conversations import GenesysConversations
@@ -72,7 +72,8 @@ def test_a_whole_turn_with_two_reconnects_reads_top_to_bottom():
     play >> 15.0 >> LOST << Reopen(15.5)
     play >> 16.0 >> Opened() << Notice("reconnected", "after 1 tries") << WakeAt(21.0) << SUBSCRIBE
     play >> event("Hel", 0) >> event("to ", 2) << Delta("to you", 0)
-    play >> 21.0 >> Wake() >> event("", 4, "stop") << Notice("skipped", "events: 3 seen before") << STOPPED
+    play >> 21.0 >> Wake() >> event("", 4, "stop") << STOPPED
+    play >> LastWords() << Notice("skipped", "events: 3 seen before")
     play.over()
 
 
@@ -186,8 +187,30 @@ def test_what_is_not_of_this_answer_is_counted_and_skipped():
     other["metadata"]["conversation_id"] = "c-2"
     play >> b'{"event_type":"system:heartbeat"}' >> b"no json" >> b"[1,2]" >> json.dumps(other).encode()
     play >> event("Hi", 0) << Delta("Hi", 0)
-    play >> event("", 1, "stop")
-    play << Notice("skipped", "events: 1 of another type, 2 unreadable, 1 of another conversation") << STOPPED
+    play >> event("", 1, "stop") << STOPPED
+    play >> LastWords()
+    play << Notice("skipped", "events: 1 of another type, 2 unreadable, 1 of another conversation")
+
+
+def test_what_was_skipped_is_told_however_the_turn_ends():
+    play = begun(gap_s=2) >> b"no json" >> event("b", 1) << WakeAt(2.0)
+    play >> LastWords() << Notice("skipped", "events: 1 unreadable")
+    play >> 2.0 >> Wake() << failed("sequence_gap") >> LastWords() << Notice("skipped", "events: 1 unreadable")
+    begun() >> event("Hi", 0) << Delta("Hi", 0) >> event("", 1, "stop") << STOPPED >> LastWords() >> 1.0
+
+
+@pytest.mark.parametrize("conversation", [None, "c-1"])
+def test_an_event_without_a_conversation_is_ours(conversation: str | None):
+    ours = json.loads(event("Hi", 0, "stop"))
+    ours["metadata"]["conversation_id"] = conversation
+    begun() >> json.dumps(ours).encode() << Delta("Hi", 0) << STOPPED
+
+
+@pytest.mark.parametrize("conversation", ["c-2", "", 7, ["c-1"]])
+def test_an_event_of_another_conversation_is_not(conversation: Any):
+    other = json.loads(event("Hi", 0, "stop"))
+    other["metadata"]["conversation_id"] = conversation
+    begun() >> json.dumps(other).encode() >> LastWords() << Notice("skipped", "events: 1 of another conversation")
 
 
 def test_an_error_event_ends_the_turn_with_the_platforms_words():

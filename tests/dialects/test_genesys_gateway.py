@@ -8,7 +8,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from dialects.playbook import Opened, Playbook, Refused, Wake, ask
+from dialects.playbook import LastWords, Opened, Playbook, Refused, Wake, ask
 from trunkline.core.events import Delta, Ended, Notice, Usage
 from trunkline.dialects.base import Loss, Open, Send, Setup, WakeAt
 from trunkline.dialects.genesys_gateway import GenesysGateway
@@ -149,8 +149,8 @@ def test_any_finish_reason_ends_the_turn(finish: str, outcome: Any, reason: str)
 )  # fmt: skip
 def test_a_frame_that_lacks_a_key_is_used_and_the_lack_is_told(keys: dict[str, Any], lacking: str):
     play = begun() >> frame(**keys) << Delta("Hi", 0)
-    play >> frame(token="", finish_reason="stop", usage=None) << Notice("incomplete_frames", f"frames: {lacking}")
-    play << STOPPED
+    play >> frame(token="", finish_reason="stop", usage=None) << STOPPED
+    play >> LastWords() << Notice("incomplete_frames", f"frames: {lacking}")
 
 
 @pytest.mark.parametrize("data", [b"{}", b'{"status":"alive"}', b"[1,2]", b"no json", b'"token"', b"\xff"])
@@ -204,8 +204,12 @@ def test_it_makes_no_calls():
         GenesysGateway(Setup(PRESET.paths)).answered("x", 200, {}, b"", 0.0)
 
 
-def test_what_the_frames_lacked_is_told_also_where_the_link_is_lost():
+@pytest.mark.parametrize(
+    "ending", [[], [Loss(clean=False, code=1006)], [frame(error={"message": "boom"})], [b"no json"]]
+)
+def test_what_the_frames_lacked_is_told_however_the_turn_ends(ending: list[Any]):
     play = begun() >> frame(token="Hel", finish_reason=None) << Delta("Hel", 0)
-    play >> Loss(clean=False, code=1006) << Notice("incomplete_frames", "frames: 1 lacked usage")
-    play << failed("upstream_interrupted")
+    for given in ending:
+        play >> given << failed(ANY)
+    play >> LastWords() << Notice("incomplete_frames", "frames: 1 lacked usage")
     play.over()

@@ -9,7 +9,7 @@ from unittest.mock import ANY
 import pytest
 
 from dialects.openai_wire import BROKEN, CLEAN, DONE, STOPPED, UNREADABLE, choice, chunk, data, failed
-from dialects.playbook import ask
+from dialects.playbook import LastWords, ask
 from trunkline.core.events import Delta, Ended, Notice, ToolCall, Usage
 from trunkline.dialects.base import Loss, Open
 from trunkline.dialects.openai_chat import OpenAIChat
@@ -227,7 +227,7 @@ def test_nothing_follows_the_end_mark(play):
 
 def test_content_after_the_finish_reason_is_dropped_and_counted(play):
     script = play() >> chunk("Hel", finish="stop") << Delta("Hel", 0) >> chunk("lo!") >> chunk("") >> chunk("??")
-    script >> DONE << Notice("dropped", "5 characters after the finish reason") << STOPPED
+    script >> DONE << STOPPED >> LastWords() << Notice("dropped", "characters: 5 after the finish reason")
 
 
 @pytest.mark.parametrize(
@@ -237,12 +237,12 @@ def test_content_after_the_finish_reason_is_dropped_and_counted(play):
 )
 def test_whatever_is_dropped_after_the_finish_reason_is_counted(play, delta):
     script = play() >> chunk("Hel", finish="stop") << Delta("Hel", 0) >> chunk(**delta)
-    script >> DONE << Notice("dropped", "3 characters after the finish reason") << STOPPED
+    script >> DONE << STOPPED >> LastWords() << Notice("dropped", "characters: 3 after the finish reason")
 
 
 def test_a_finish_reason_ends_its_own_choice_only(play):
     script = play(options={"n": 2}) >> chunk("A", 0, "stop") << Delta("A", 0) >> chunk("B", 1, "stop") << Delta("B", 1)
-    script >> chunk("x", 1) >> DONE << Notice("dropped", "1 characters after the finish reason") << ANY
+    script >> chunk("x", 1) >> DONE << ANY >> LastWords() << Notice("dropped", "characters: 1 after the finish reason")
 
 
 # A whole answer

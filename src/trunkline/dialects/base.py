@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from trunkline.core.events import AnyEvent
+from trunkline.core.events import AnyEvent, Notice
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.settings import WireSettings
 
@@ -99,8 +99,8 @@ class Loss:
 class Dialect(Protocol):
     """One turn's conversation with a platform, as a script without IO.
 
-    Every method takes the time in monotonic seconds and returns events and commands in the order they are to take
-    effect. A dialect ends the turn by returning one `Ended`; whatever it returns later is ignored.
+    Every method but `last_words` takes the time in monotonic seconds and returns events and commands in the order they
+    are to take effect. A dialect ends the turn by returning one `Ended`; whatever it returns later is ignored.
     """
 
     def start(self, ask: Ask, now: float) -> list[Item]:
@@ -123,3 +123,6 @@ class Dialect(Protocol):
 
     def wake(self, now: float) -> list[Item]:
         """The time that `WakeAt` asked for has come."""
+
+    def last_words(self) -> list[Notice]:
+        """Say what was counted and not told yet. Asked once, when the turn ends or asks anew, whoever decided that."""

@@ -13,6 +13,7 @@ from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.dialects.asked import last_input, unsent
 from trunkline.dialects.base import Ask, Call, Item, Loss, Open, Send, Setup
 from trunkline.dialects.ends import error_words, failed, finished, lost, refused
+from trunkline.dialects.tally import Tally
 from trunkline.dialects.usage import usage_of
 
 MAX_TOKENS: Final = 1_024
@@ -42,7 +43,7 @@ class Cognigy:
         self._paths: Mapping[str, str] = setup.paths
         self._opening: list[Item] = []
         self._bytes = _Bytes() if setup.settings.byte_tokens == "latin1" else None
-        self._skipped = 0
+        self._skipped = Tally("skipped", "messages")
 
     def start(self, ask: Ask, now: float) -> list[Item]:
         """Configure the dialog, or open the stream at once where that is switched off."""
@@ -96,7 +97,7 @@ class Cognigy:
         if message.error:
             return [*items, failed("upstream_error", error_words((message.error,)) or "an error without words")]
         if message.tokens is None and message.done is None:
-            self._skipped += 1
+            self._skipped.add("without tokens and done")
         tokens = message.tokens if isinstance(message.tokens, list) else []
         text = "".join(token for token in tokens if isinstance(token, str))
         if self._bytes is not None:
@@ -104,8 +105,6 @@ class Cognigy:
         if text:
             items.append(Delta(text, 0))
         if message.done is True:
-            if self._skipped:
-                items.append(Notice("skipped", f"{self._skipped} messages without tokens and done"))
             # The platform says no more than that the answer is whole.
             items.append(finished("stop"))
         return items
@@ -121,6 +120,10 @@ class Cognigy:
     def wake(self, now: float) -> list[Item]:
         """Never asked for."""
         return []
+
+    def last_words(self) -> list[Notice]:
+        """Say how many messages were skipped."""
+        return self._skipped.notices()
 
 
 class _Bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from trunkline.core.reorder import DisorderError, Reorder
 from trunkline.dialects.asked import unsent
 from trunkline.dialects.base import Ask, Call, Item, Loss, Open, Reopen, Send, Setup, WakeAt
 from trunkline.dialects.ends import body_words, error_words, failed, finished, lost, refused
+from trunkline.dialects.tally import Tally
 
 MAX_TOKENS: Final = 2_048
 QUOTA_TIMEOUT_S: Final = 5.0
@@ -68,7 +68,7 @@ class GenesysConversations:
         self._finish = ""
         self._was_open = False
         self._losses = 0
-        self._skipped: Counter[str] = Counter()
+        self._skipped = Tally("skipped", "events")
 
     def start(self, ask: Ask, now: float) -> list[Item]:
         """Ask for the quota first."""
@@ -135,17 +135,17 @@ class GenesysConversations:
         try:
             event = _read_event(data)
         except UNREADABLE:
-            self._skipped["unreadable"] += 1
+            self._skipped.add("unreadable")
             return []
         if event.event_type == "error":
             words = error_words((event.error, event.message)) or "an error without words"
             return [failed("upstream_error", words)]
         metadata = event.metadata if isinstance(event.metadata, dict) else {}
         if event.event_type != _COMPLETION:
-            self._skipped["of another type"] += 1
+            self._skipped.add("of another type")
             return []
-        if metadata.get("conversation_id", self._conversation) != self._conversation:
-            self._skipped["of another conversation"] += 1
+        if metadata.get("conversation_id") not in (None, self._conversation):
+            self._skipped.add("of another conversation")
             return []
         self._losses = 0
         text = event.delta if isinstance(event.delta, str) else ""
@@ -155,14 +155,15 @@ class GenesysConversations:
         return self._put(_number(metadata.get("sequence")), text, now, last=bool(finish))
 
     def _put(self, number: int | None, text: str, now: float, *, last: bool) -> list[Item]:
-        before = self._order.deadline
+        before, duplicates = self._order.deadline, self._order.duplicates
         try:
             fresh = self._order.take(number, text, now, last=last)
         except DisorderError as disorder:
             return [failed(disorder.reason, disorder.detail)]
+        self._skipped.add("seen before", self._order.duplicates - duplicates)
         items: list[Item] = [Delta(fresh, 0)] if fresh else []
         if self._order.complete:
-            return [*items, *self._told(), finished(self._finish)]
+            return [*items, finished(self._finish)]
         if self._order.deadline != before:
             items += self._alarm()
         return items
@@ -195,17 +196,15 @@ class GenesysConversations:
         try:
             self._order.check(now)
         except DisorderError as disorder:
-            return [*self._told(), failed(disorder.reason, disorder.detail)]
+            return [failed(disorder.reason, disorder.detail)]
         return self._alarm()
 
     def _alarm(self) -> list[Item]:
         return [] if self._order.deadline is None else [WakeAt(self._order.deadline)]
 
-    def _told(self) -> list[Item]:
-        """Say once, at the end, how many events were no part of the answer."""
-        counts = {**self._skipped, "seen before": self._order.duplicates}
-        said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        return [Notice("skipped", f"events: {said}")] if said else []
+    def last_words(self) -> list[Notice]:
+        """Say how many events were no part of the answer."""
+        return self._skipped.notices()
 
 
 def _number(value: Any) -> int | None:

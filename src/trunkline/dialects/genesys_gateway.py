@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.dialects.asked import SYSTEM_ROLES, unsent
 from trunkline.dialects.base import Ask, Item, Loss, Open, Send, Setup, WakeAt
 from trunkline.dialects.ends import error_words, failed, finished, lost, refused
+from trunkline.dialects.tally import Tally
 from trunkline.dialects.usage import usage_of
 
 MAX_TOKENS: Final = 1_024
@@ -54,7 +54,7 @@ class GenesysGateway:
         self._request = b""
         self._ready = False
         self._handshake_by: float | None = None
-        self._lacking: Counter[str] = Counter()
+        self._lacking = Tally("incomplete_frames", "frames")
 
     def start(self, ask: Ask, now: float) -> list[Item]:
         """Ask for the WebSocket; the request goes out after the handshake."""
@@ -102,7 +102,8 @@ class GenesysGateway:
         if lacking:
             if len(lacking) == len(_KEYS):
                 return [_keyless(frame)]
-            self._lacking.update(lacking)
+            for key in lacking:
+                self._lacking.add(f"lacked {key}")
         items: list[Item] = []
         if isinstance(frame.token, str) and frame.token:
             items.append(Delta(frame.token, 0))
@@ -110,7 +111,7 @@ class GenesysGateway:
         if usage is not None:
             items.append(usage)
         if isinstance(frame.finish_reason, str) and frame.finish_reason:
-            items += [*self._told(), finished(frame.finish_reason)]
+            items.append(finished(frame.finish_reason))
         return items
 
     def _greeted(self, data: bytes) -> list[Item]:
@@ -137,7 +138,7 @@ class GenesysGateway:
 
     def closed(self, loss: Loss, now: float) -> list[Item]:
         """A link that is gone before a finish reason is an interruption, however it was closed."""
-        return [*self._told(), lost(loss)]
+        return [lost(loss)]
 
     def wake(self, now: float) -> list[Item]:
         """See whether the handshake has come to its end."""
@@ -145,10 +146,9 @@ class GenesysGateway:
             return []
         return [failed("handshake_timeout", f"no stream_ready within {self._settings.ready_s:g} s")]
 
-    def _told(self) -> list[Item]:
-        """Say once, at the end, how many frames lacked which key."""
-        said = ", ".join(f"{count} lacked {key}" for key, count in self._lacking.items())
-        return [Notice("incomplete_frames", f"frames: {said}")] if said else []
+    def last_words(self) -> list[Notice]:
+        """Say how many frames lacked which key."""
+        return self._lacking.notices()
 
 
 def _keyless(frame: _Frame) -> Item:

@@ -13,6 +13,7 @@ from trunkline.core.request import Message
 from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
 from trunkline.dialects.ends import BROKEN_OFF, ENDINGS, FINISH, error_words, refused
+from trunkline.dialects.tally import Tally
 
 MAX_CHOICES: Final = 128  # bounds what a stream of ever new choices would hold
 MAX_TOOL_CALLS: Final = 128  # likewise
@@ -85,7 +86,7 @@ class OpenAIChat:
         self._sse = SseDecoder()
         self._whole: bytearray | None = None
         self._finish: dict[int, str | None] = {}
-        self._dropped = 0
+        self._dropped = Tally("dropped", "characters")
         self._n = 1
         self._bytes = 0
 
@@ -175,6 +176,10 @@ class OpenAIChat:
         """Never asked for."""
         return []
 
+    def last_words(self) -> list[Notice]:
+        """Say how much followed a finish reason."""
+        return self._dropped.notices()
+
     def _take(self, chunk: _Chunk, items: list[Item], *, failed: bool) -> bool:
         """Append what one chunk says; True when it ends the turn."""
         said_only = chunk.choices is None and chunk.usage is None and (chunk.message or chunk.detail)
@@ -189,7 +194,7 @@ class OpenAIChat:
             if message is not None:
                 if self._finish.get(choice.index) is not None:
                     # Nothing may follow a finish reason; what does is no part of the answer.
-                    self._dropped += _size(message)
+                    self._dropped.add("after the finish reason", _size(message))
                 else:
                     self._finish.setdefault(choice.index, None)
                     _append_message(choice.index, message, items)
@@ -211,15 +216,12 @@ class OpenAIChat:
 
     def _end(self) -> list[Item]:
         """The stream is complete: make the one `Ended` out of the choices' finish reasons."""
-        items: list[Item] = []
-        if self._dropped:
-            items.append(Notice("dropped", f"{self._dropped} characters after the finish reason"))
         finishes = tuple(self._finish[index] or "" for index in sorted(self._finish))
         several = finishes if len(finishes) > 1 else ()
         for finish, outcome, reason in ENDINGS:
             if finish in finishes:
-                return [*items, Ended(outcome, reason, finish, several)]
-        return [*items, Ended("completed", "end_without_reason", "", several)]
+                return [Ended(outcome, reason, finish, several)]
+        return [Ended("completed", "end_without_reason", "", several)]
 
     def _whole_answer(self, body: bytes) -> list[Item]:
         items: list[Item] = []
