@@ -153,6 +153,7 @@ def test_an_end_without_a_number_stands_behind_all_that_has_numbers():
     order.take(None, "", 0.0, last=True)
     assert not order.complete
     assert order.take(1, "b", 0.0) == "bc"
+    order.check(5.0)
     assert order.complete
 
 
@@ -213,3 +214,138 @@ def test_a_replay_that_ends_too_early_is_a_mismatch():
     order.again(0.0)
     takes(order, (None, "ab"))
     assert reason(order.take, None, "", 0.0, last=True) == "replay_mismatch"
+
+
+# An end mark without a number, where pieces have numbers
+
+
+def test_a_piece_that_such_an_end_has_overtaken_is_part_of_the_answer():
+    order = Reorder(gap_s=5)
+    order.take(0, "You owe ", 1.0)
+    order.take(None, "", 2.0, last=True)
+    assert (order.complete, order.deadline) == (False, 7.0)
+    assert order.take(1, "nothing", 3.0) == "nothing"
+    assert (order.complete, order.deadline) == (False, 8.0)
+    order.check(7.9)
+    assert not order.complete
+    order.check(8.0)
+    assert (order.complete, order.deadline) == (True, None)
+
+
+def test_what_such_an_end_leaves_missing_is_a_gap_like_any_other():
+    order = Reorder(gap_s=5)
+    order.take(0, "a", 0.0)
+    order.take(None, "", 1.0, last=True)
+    order.take(2, "c", 4.0)
+    assert order.deadline == 9.0
+    order.take(2, "c", 5.0)
+    assert order.deadline == 9.0
+    assert reason(order.check, 9.0) == "sequence_gap"
+    assert not order.complete
+
+
+@given(TEXTS, st.data())
+def test_where_it_falls_among_its_pieces_changes_nothing(texts: list[str], data: st.DataObject):
+    said = [*data.draw(st.permutations(range(len(texts)))), None]
+    said.insert(data.draw(st.integers(0, len(texts))), said.pop())
+    order = Reorder(gap_s=5)
+    text = ""
+    for now, n in enumerate(said):
+        text += order.take(n, "" if n is None else texts[n], float(now), last=n is None)
+        assert not order.complete
+    assert order.deadline is not None
+    order.check(order.deadline)
+    assert (text, order.complete) == ("".join(texts), True)
+
+
+def test_a_connection_that_is_closed_as_it_should_be_leaves_nothing_to_wait_for():
+    order = Reorder()
+    order.take(0, "a", 0.0)
+    order.lost(clean=True)
+    assert not order.complete
+    order.again(0.0)
+    order.take(None, "", 0.0, last=True)
+    assert not order.complete
+    order.lost(clean=True)
+    assert order.complete
+
+
+def test_a_proper_close_fills_no_gap():
+    order = Reorder()
+    takes(order, (0, "a"), (2, "c"))
+    order.take(None, "", 0.0, last=True)
+    order.lost(clean=True)
+    assert not order.complete
+
+
+def test_a_connection_that_is_lost_behind_it_may_have_taken_a_piece_along():
+    order = Reorder(gap_s=5)
+    order.take(0, "a", 0.0)
+    order.take(None, "", 0.0, last=True)
+    order.lost()
+    assert (order.complete, order.deadline) == (False, None)
+    order.again(60.0)
+    order.take(0, "a", 64.0)
+    order.check(68.9)
+    assert not order.complete
+    assert takes(order, (1, "b"), now=68.9) == "b"
+    order.check(order.deadline or 0.0)
+    assert order.complete
+
+
+def test_two_connections_that_end_with_the_same_pieces_leave_nothing_to_wait_for():
+    order = Reorder()
+    for pieces in ([(0, "a")], [(0, "a"), (1, "b")], [(0, "a"), (1, "b")]):
+        assert not order.complete
+        order.again(0.0)
+        takes(order, *pieces)
+        order.take(None, "", 0.0, last=True)
+        order.lost()
+    assert order.complete
+
+
+def test_a_connection_without_an_end_confirms_none():
+    order = Reorder()
+    for ends in (True, False, True):
+        assert not order.complete
+        order.again(0.0)
+        takes(order, (0, "a"))
+        if ends:
+            order.take(None, "", 0.0, last=True)
+        order.lost()
+    assert order.complete
+
+
+def test_an_end_ahead_of_everything_waits_for_what_decides_about_numbers():
+    order = Reorder(gap_s=5)
+    order.take(None, "", 0.0, last=True)
+    assert not order.complete
+    assert order.take(0, "a", 1.0) == "a"
+    order.check(6.0)
+    assert order.complete
+    again = Reorder("from_start")
+    again.take(None, "", 0.0, last=True)
+    again.lost()
+    again.again(0.0)
+    assert (again.take(None, "a", 1.0, last=True), again.complete) == ("a", True)
+    without = Reorder(gap_s=5)
+    without.take(None, "", 0.0, last=True)
+    assert (without.take(None, "late", 1.0), without.complete, without.duplicates) == ("", True, 1)
+
+
+@pytest.mark.parametrize("replay", ["from_start", "continues"])
+def test_only_what_is_new_is_progress(replay: Replay):
+    order = Reorder()
+    takes(order, (0, "a"), (2, "c"))
+    before = order.progress
+    takes(order, (0, "a"), (2, "c"))
+    assert order.progress == before
+    takes(order, (1, ""))
+    assert order.progress > before
+    order = Reorder(replay)
+    takes(order, (None, "ab"))
+    before = order.progress
+    order.lost()
+    order.again(0.0)
+    takes(order, (None, ""), (None, "ab"))
+    assert (order.progress == before) == (replay == "from_start")

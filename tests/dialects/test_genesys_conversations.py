@@ -89,6 +89,26 @@ def test_the_waits_between_links_grow_to_five_minutes_and_begin_anew_after_succe
 
 
 @pytest.mark.parametrize(
+    "again", [[event("Hi", 0)], [event("Hi", 0), event("", 2)], [b'{"event_type":"system:heartbeat"}'], []]
+)
+def test_a_replay_that_brings_nothing_new_is_no_success(again: list[bytes]):
+    play = begun() >> event("Hi", 0) << Delta("Hi", 0) >> event("", 2) << WakeAt(5.0)
+    for wait_s in [0.5, 1, 2, 4]:
+        play >> LOST << Reopen(wait_s) >> Opened() << Notice("reconnected", ANY) << WakeAt(5.0) << SUBSCRIBE
+        for said in again:
+            play >> said
+    play >> event(" you", 1) << Delta(" you", 0) >> LOST << Reopen(0.5)
+    play.over()
+
+
+def test_without_numbers_a_replay_that_brings_nothing_new_is_no_success_either():
+    play = begun() >> event("Hel") << Delta("Hel", 0)
+    for wait_s in [0.5, 1, 2, 4]:
+        play >> LOST << Reopen(wait_s) >> Opened() << Notice("reconnected", ANY) << SUBSCRIBE >> event("Hel")
+    play >> event("lo") << Delta("lo", 0) >> LOST << Reopen(0.5)
+
+
+@pytest.mark.parametrize(
     "loss", [LOST, Loss(clean=True, code=1000), Loss(clean=True, code=1001), Loss(clean=False, code=1011)]
 )
 def test_every_close_without_an_end_mark_is_an_interruption_that_is_taken_up(loss: Loss):
@@ -106,6 +126,26 @@ def test_every_close_without_an_end_mark_is_an_interruption_that_is_taken_up(los
 )
 def test_what_the_platform_gives_a_reason_for_is_the_end(loss: Loss, reason: str):
     begun() >> loss << failed(reason, "no")
+
+
+@pytest.mark.parametrize("code", [4408, 4429, 4500, 4502, 4503, 4504])
+def test_a_link_that_the_platform_closes_in_passing_is_taken_up_again_in_mid_turn(code: int):
+    busy = Loss(clean=False, code=code, detail="later")
+    begun() >> busy << failed(ANY, "later")
+    play = begun() >> event("Hel", 0) << Delta("Hel", 0) >> busy << Reopen(0.5)
+    play >> Opened() << Notice("reconnected", "after 1 tries") << SUBSCRIBE >> busy << Reopen(1.0)
+    play >> Opened() << Notice("reconnected", "after 2 tries") << SUBSCRIBE >> event("", 1, "stop") << STOPPED
+
+
+def test_a_dead_link_that_still_counts_is_waited_out_before_the_first_text_too():
+    play = begun() >> LOST << Reopen(0.5) >> Opened() << Notice("reconnected", ANY) << SUBSCRIBE
+    play >> Loss(clean=False, code=4429) << Reopen(1.0)
+
+
+@pytest.mark.parametrize("code", [4400, 4401, 4403, 4404])
+def test_a_close_code_that_is_meant_for_good_is_the_end_also_in_mid_turn(code: int):
+    play = begun() >> event("Hel", 0) << Delta("Hel", 0)
+    play >> Loss(clean=False, code=code, detail="no") << failed(ANY, "no")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400])
@@ -239,6 +279,31 @@ def test_a_piece_that_never_comes_is_a_gap():
     play = begun(gap_s=2) >> event("b", 1) << WakeAt(2.0)
     play >> 1.9 >> Wake() << WakeAt(2.0)
     play >> 2.0 >> Wake() << failed("sequence_gap", "number 0 did not come within 2 s")
+
+
+def test_an_end_without_a_number_waits_for_what_it_may_have_overtaken():
+    play = begun(gap_s=2) >> event("You owe ", 0) << Delta("You owe ", 0)
+    play >> 1.0 >> event("", None, "stop") << WakeAt(3.0)
+    play >> 2.0 >> event("nothing", 1) << Delta("nothing", 0) << WakeAt(4.0)
+    play >> 3.0 >> Wake() << WakeAt(4.0) >> 4.0 >> Wake() << STOPPED
+
+
+def test_what_is_missing_before_an_end_without_a_number_is_a_gap():
+    play = begun(gap_s=2) >> event("", None, "stop") << WakeAt(2.0) >> event("b", 1)
+    play >> 2.0 >> Wake() << failed("sequence_gap", "number 0 did not come within 2 s")
+
+
+@pytest.mark.parametrize("code", [1000, 1001])
+def test_behind_a_proper_close_nothing_is_waited_for(code: int):
+    play = begun() >> event("Hi", 0) << Delta("Hi", 0) >> event("", None, "length") << WakeAt(5.0)
+    play >> Loss(clean=True, code=code) << Ended("completed", "max_tokens", "length")
+
+
+def test_a_link_that_is_lost_behind_an_end_without_a_number_is_taken_up_again():
+    play = begun() >> event("Hi", 0) << Delta("Hi", 0) >> event("", None, "stop") << WakeAt(5.0)
+    play >> 1.0 >> LOST << Reopen(1.5)
+    play >> 2.0 >> Opened() << Notice("reconnected", ANY) << WakeAt(7.0) << SUBSCRIBE
+    play >> event("Hi", 0) >> 3.0 >> event("", None, "stop") << WakeAt(8.0) >> LOST << STOPPED
 
 
 def test_a_wake_that_is_no_longer_needed_says_nothing():

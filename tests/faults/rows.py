@@ -189,8 +189,11 @@ SOCKET_LINES: Final = (
     _socket("reset-after=4 no-sequence replay=continues", "stop - -", replay="continues"),
     _socket("gap=2", "sequence_gap stop stop"),
     _socket("stall-after=4", " ".join(["between_tokens_timeout"] * 3)),
-    *(_socket(f"close-frame={code}/4", " ".join([reason] * 3)) for code, reason in (
-        (4401, "upstream_auth"), (4403, "upstream_forbidden"), (4429, "rate_limited"), (4503, "upstream_unavailable"),
+    *(_socket(f"close-frame={code}/4", reasons) for code, reasons in (
+        (4401, "upstream_auth upstream_auth upstream_auth"),
+        (4403, "upstream_forbidden upstream_forbidden upstream_forbidden"),
+        (4429, "stop rate_limited rate_limited"),
+        (4503, "stop upstream_unavailable upstream_unavailable"),
     )),
     # messages that should not be there
     _socket("error-after=4", " ".join(["upstream_error"] * 3)),

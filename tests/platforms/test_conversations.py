@@ -16,7 +16,8 @@ from trunkline.simulators import Simulator
     [
         ["duplicates"], ["reorder=8"], ["reorder=8", "duplicates"], ["bad-json-after=3"], ["not-an-object-after=3"],
         ["keyless-after=3"], ["reset-after=4"], ["close-after=4"], ["half-event-after=4"], ["no-end"],
-        ["close-frame=1000/4"], ["close-frame=1011/4"], ["reset-after=0"], ["reset-after=9", "reorder=6", "duplicates"],
+        ["close-frame=1000/4"], ["close-frame=1011/4"], ["close-frame=4429/4"], ["close-frame=4503/4"],
+        ["reset-after=0"], ["reset-after=9", "reorder=6", "duplicates"],
         ["reset-after=6", "replay=continues"], ["reset-after=6", "no-sequence"], ["no-end", "no-sequence"],
         ["reset-after=4", "revoked"], ["no-sequence", "lone-surrogates", "reset-after=7"],
     ],
@@ -56,7 +57,12 @@ async def test_a_token_that_was_revoked_meanwhile_is_renewed_before_the_turn_goe
     assert len([record for record in simulator.ledger if "token" in record["path"]]) > 1
 
 
-@pytest.mark.parametrize("refusal", [["status=503"], ["status=429", "retry-after=0"], ["refuse"], ["status=500"]])
+@pytest.mark.parametrize(
+    "refusal",
+    [["status=503"], ["status=429", "retry-after=0"], ["refuse"], ["status=500"], ["close-frame=4429/0"],
+     ["close-frame=4503/0"]],
+    ids=";".join,
+)  # fmt: skip
 async def test_a_platform_that_is_away_for_a_while_is_waited_for(simulator: Simulator, refusal: list[str]):
     async with relay_of(simulator, CONVERSATIONS) as relay:
         simulator.line_up(["reset-after=9"], refusal, refusal, at="platform")

@@ -245,7 +245,7 @@ async def test_before_the_first_text_another_upstream_is_asked(simulator: Simula
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("faults", [["close-frame=4503/4"], ["stall-after=4"], ["error-after=4"]], ids=";".join)
+@pytest.mark.parametrize("faults", [["close-frame=4403/4"], ["stall-after=4"], ["error-after=4"]], ids=";".join)
 async def test_after_the_first_text_an_upstream_is_never_changed(simulator: Simulator, preset: str, faults: list[str]):
     async with Relay(with_fallback(simulator, preset, attempts=3, timeouts=HASTE)) as relay:
         simulator.set_faults(faults, at="platform")

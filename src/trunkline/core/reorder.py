@@ -27,13 +27,14 @@ class Reorder:
 
     The first piece with text decides for the whole answer whether its numbers count. With numbers, which count from 0,
     pieces may come in any order within `window`, and as often as they like; a number that does not come within `gap_s`
-    is a gap. Without numbers the order is that of arrival, and `replay` says what comes after a reconnect.
+    is a gap. An end mark without a number may have overtaken pieces: it is the end once nothing has come for `gap_s`.
+    Without numbers the order is that of arrival, and `replay` says what comes after a reconnect.
     Whatever is raised is a `DisorderError`, after which the answer cannot go on.
     """
 
     def __init__(self, replay: Replay = "from_start", window: int = WINDOW, gap_s: float = 5.0) -> None:
         self.duplicates = 0
-        """How many pieces were dropped because they had come before, or were numbered behind the last one."""
+        """How many pieces were dropped because they had come before, or stand behind the last one."""
         self._replay = replay
         self._window = window
         self._gap_s = gap_s
@@ -44,64 +45,87 @@ class Reorder:
         self._gap_at: float | None = None
         self._last: int | None = None
         self._last_came = False
+        self._end_came_here = False
+        self._ended_with: int | None = None
+        self._settled = False
         self._has_text = False
         self._received = bytearray()
+        self._arrived_chars = 0
         self._replayed = 0
 
     @property
     def complete(self) -> bool:
         """Whether the last piece has come, and all before it."""
-        if not self._last_came or self._ahead:
+        if not self._last_came or self._ahead or self._is_open_ended:
             return False
         return self._last is None or len(self._taken) > self._last
 
     @property
     def deadline(self) -> float | None:
-        """When the piece that is missing must have come; None where none is known to be missing."""
+        """When to `check`: the piece that is missing, or may be, must have come by then; None where none is."""
         return None if self._gap_at is None else self._gap_at + self._gap_s
+
+    @property
+    def progress(self) -> int:
+        """Grows with all that is new, be it text or a number; a replay of what came before adds nothing."""
+        return len(self._taken) + len(self._ahead) + self._arrived_chars
+
+    @property
+    def _is_open_ended(self) -> bool:
+        """Whether the end mark has come, and does not say how many pieces stand before it."""
+        return self._last_came and self._last is None and self._numbered is not False and not self._settled
 
     def take(self, number: int | None, text: str, now: float, *, last: bool = False) -> str:
         """Take a piece; return the text that follows on what was returned before, which may be empty."""
         if self._numbered is None and (text or number is not None):
             # An event without text and number is a preface, which decides nothing.
             self._numbered = number is not None
-        if not self._numbered:
-            fresh = self._compared(text)
-            if last:
-                self._end_of_replay()
-                self._last_came = True
-            return fresh
+        if self._numbered is False:
+            return self._by_arrival(text, last=last)
         if number is None:
             return self._without_number(text, now, last=last)
         if last:
             self._last, self._last_came = number, True
         return self._in_order(number, text, now)
 
-    def lost(self) -> None:
-        """Hear that the connection is gone: nothing that is missing can come before there is another."""
+    def lost(self, *, clean: bool = False) -> None:
+        """Hear that the connection is gone: nothing that is missing can come before there is another.
+
+        Where the platform has closed it as it should (`clean`), an end mark without a number has overtaken nothing; nor
+        has it where two connections in a row ended with the same pieces. The answer may be complete then.
+        """
         if self._numbered is False and self._has_text and self._replay == "none":
             raise DisorderError("upstream_interrupted", "the link was lost, and the platform does not replay")
         self._gap_at = None
+        if self._is_open_ended and self._end_came_here and not self._ahead:
+            self._settled = clean or self._ended_with == len(self._taken)
+            self._ended_with = len(self._taken)
 
     def again(self, now: float) -> None:
         """Hear that a new connection begins."""
         self._replayed = 0
+        self._end_came_here = False
+        if self._numbered is None:
+            self._last_came = False  # nothing was said yet but the end, and it may be said otherwise now
         self._watch(now)
 
     def check(self, now: float) -> None:
-        """Look at the clock. Raises where a piece is missing for too long."""
-        if self.deadline is not None and now >= self.deadline:
+        """Look at the clock. Raises where a piece is missing for too long; may make the answer complete."""
+        if self.deadline is None or now < self.deadline:
+            return
+        if self._ahead:
             raise DisorderError("sequence_gap", f"number {len(self._taken)} did not come within {self._gap_s:g} s")
+        self._gap_at, self._settled = None, True
 
     # With numbers
 
     def _without_number(self, text: str, now: float, *, last: bool) -> str:
-        """Take an end mark that has no number where pieces have: it stands behind all of them."""
+        """Take what has neither number nor text; an end mark stands behind all pieces, however many there are."""
         if text:
             raise DisorderError("upstream_protocol", "expected numbered pieces, got one without a number")
         if last:
-            self._last_came = True
-            self._watch(now)
+            self._last_came = self._end_came_here = True
+        self._watch(now)
         return ""
 
     def _in_order(self, number: int, text: str, now: float) -> str:
@@ -111,6 +135,7 @@ class Reorder:
             if known != text:
                 raise DisorderError("replay_mismatch", f"number {number} came again with another text")
             self.duplicates += 1
+            self._watch(now)
             return ""
         if self._last is not None and number > self._last:
             self.duplicates += 1
@@ -135,6 +160,8 @@ class Reorder:
         following = len(self._taken)
         if number - following >= self._window:
             raise DisorderError("sequence_gap", f"number {following} is missing, and number {number} has come")
+        if not self._ahead:
+            self._gap_at = None
         self._ahead[number] = text
         self._ahead_chars += len(text)
         if self._ahead_chars > MAX_HELD_CHARS:
@@ -143,11 +170,24 @@ class Reorder:
         self._watch(now)
 
     def _watch(self, now: float) -> None:
-        """Begin the time of a gap, where there is one and it has not begun."""
-        if self._ahead and self._gap_at is None:
+        """Begin the time of a gap, where it has not begun; after an open end it begins with whatever comes."""
+        if not self._ahead:
+            self._gap_at = now if self._is_open_ended else None
+        elif self._gap_at is None:
             self._gap_at = now
 
     # Without numbers
+
+    def _by_arrival(self, text: str, *, last: bool) -> str:
+        if self._last_came:
+            self.duplicates += 1
+            return ""
+        fresh = self._compared(text)
+        self._arrived_chars += len(fresh)
+        if last:
+            self._end_of_replay()
+            self._last_came = True
+        return fresh
 
     def _compared(self, text: str) -> str:
         """Skip what was received before, which must be the same; return the rest."""

@@ -72,10 +72,16 @@ def refused(status: int, body: bytes, permission: str = "", what: str = "") -> E
 
 def lost(loss: Loss) -> Ended:
     """Return the end that a lost WebSocket means, by its close code where that says more than that it is gone."""
-    status = (loss.code or 0) - OWN_CLOSE_CODES
-    if 400 <= status < 600:  # noqa: PLR2004 - the range of HTTP's errors
+    status = own_status(loss)
+    if status is not None:
         return failed(STATUS_REASONS.get(status, "upstream_error"), loss.detail)
     return failed(loss.reason, loss.detail or "the stream ended without its end mark")
+
+
+def own_status(loss: Loss) -> int | None:
+    """Return the status that a platform's own close code stands for; None where it closed with none of those."""
+    status = (loss.code or 0) - OWN_CLOSE_CODES
+    return status if 400 <= status < 600 else None  # noqa: PLR2004 - the range of HTTP's errors
 
 
 def error_words(values: Iterable[Any]) -> str:

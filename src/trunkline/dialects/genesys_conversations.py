@@ -13,7 +13,7 @@ from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.core.reorder import DisorderError, Reorder
 from trunkline.dialects.asked import unsent
 from trunkline.dialects.base import Ask, Call, Item, Loss, Open, Reopen, Send, Setup, WakeAt
-from trunkline.dialects.ends import body_words, error_words, failed, finished, lost, refused
+from trunkline.dialects.ends import body_words, error_words, failed, finished, lost, own_status, refused
 from trunkline.dialects.tally import Tally
 
 MAX_TOKENS: Final = 2_048
@@ -23,7 +23,7 @@ RECONNECT_CAP_S: Final = 300.0
 ROLES: Final = "the scope ai:read and the role AI Administrator or Custom AI Developer"
 SCOPES: Final = "the scopes conversations:read ai:chat:stream"
 _COMPLETION: Final = "ai:chat:completion"
-# What a platform in trouble answers to a handshake that it would take at another time.
+# What a platform in trouble says, by status or close code, to a link that it would take at another time.
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -66,7 +66,7 @@ class GenesysConversations:
         self._conversation = ""
         self._model = ""
         self._finish = ""
-        self._was_open = False
+        self._links = 0
         self._losses = 0
         self._skipped = Tally("skipped", "events")
 
@@ -124,10 +124,10 @@ class GenesysConversations:
     def opened(self, headers: Mapping[str, str], now: float) -> list[Item]:
         """Subscribe, with the same turn on every link."""
         items: list[Item] = []
-        if self._was_open:
+        if self._links:
             self._order.again(now)
             items = [Notice("reconnected", f"after {self._losses} tries"), *self._alarm()]
-        self._was_open = True
+        self._links += 1
         return [*items, Send(self._subscription, asks=True)]
 
     def receive(self, data: bytes, now: float) -> list[Item]:
@@ -147,7 +147,6 @@ class GenesysConversations:
         if metadata.get("conversation_id") not in (None, self._conversation):
             self._skipped.add("of another conversation")
             return []
-        self._losses = 0
         text = event.delta if isinstance(event.delta, str) else ""
         finish = event.finish_reason if isinstance(event.finish_reason, str) else ""
         if finish and not self._finish:
@@ -155,49 +154,61 @@ class GenesysConversations:
         return self._put(_number(metadata.get("sequence")), text, now, last=bool(finish))
 
     def _put(self, number: int | None, text: str, now: float, *, last: bool) -> list[Item]:
-        before, duplicates = self._order.deadline, self._order.duplicates
+        order = self._order
+        deadline, duplicates, progress = order.deadline, order.duplicates, order.progress
         try:
-            fresh = self._order.take(number, text, now, last=last)
+            fresh = order.take(number, text, now, last=last)
         except DisorderError as disorder:
             return [failed(disorder.reason, disorder.detail)]
-        self._skipped.add("seen before", self._order.duplicates - duplicates)
+        self._skipped.add("seen before", order.duplicates - duplicates)
+        if order.progress > progress:
+            self._losses = 0
         items: list[Item] = [Delta(fresh, 0)] if fresh else []
-        if self._order.complete:
+        if order.complete:
             return [*items, finished(self._finish)]
-        if self._order.deadline != before:
+        if order.deadline != deadline:
             items += self._alarm()
         return items
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> list[Item]:
         """Try again where a link that is to be taken up is refused in passing; else that is the end."""
-        if self._was_open and status in _PASSING:
+        if self._links and status in _PASSING:
             return self._reopen(now)
         return [refused(status, body, SCOPES)]
 
     def closed(self, loss: Loss, now: float) -> list[Item]:
-        """Take a lost link up again, unless the platform says by its close code what is wrong."""
-        ended = lost(loss)
-        if not self._was_open or (loss.reason == "upstream_protocol" or ended.reason != loss.reason):
-            return [ended]
+        """Take a lost link up again, unless the platform says by its close code that this is of no use."""
+        if not self._is_taken_up(loss):
+            return [lost(loss)]
         try:
-            self._order.lost()
+            self._order.lost(clean=loss.clean)
         except DisorderError as disorder:
             return [failed(disorder.reason, disorder.detail)]
-        return self._reopen(now)
+        return [finished(self._finish)] if self._order.complete else self._reopen(now)
+
+    def _is_taken_up(self, loss: Loss) -> bool:
+        if not self._links or loss.reason == "upstream_protocol":
+            return False
+        status = own_status(loss)
+        if status is None:
+            return True
+        # A platform that still counts a dead link may say 4429 to the next one, as it says 429 to a handshake. Of an
+        # answer that has not begun, the turn is asked anew instead, quota and all.
+        return status in _PASSING and (self._links > 1 or self._order.progress > 0)
 
     def _reopen(self, now: float) -> list[Item]:
-        """Wait with full jitter, longer with each try that brings no event of the answer."""
+        """Wait with full jitter, longer with each try that brings nothing new of the answer."""
         ceiling_s = min(RECONNECT_CAP_S, RECONNECT_BASE_S * float(1 << min(self._losses, 16)))
         self._losses += 1
         return [Reopen(now + ceiling_s * self._random())]
 
     def wake(self, now: float) -> list[Item]:
-        """See whether a missing piece has come."""
+        """See whether a missing piece has come, or nothing more behind an end mark without a number."""
         try:
             self._order.check(now)
         except DisorderError as disorder:
             return [failed(disorder.reason, disorder.detail)]
-        return self._alarm()
+        return [finished(self._finish)] if self._order.complete else self._alarm()
 
     def _alarm(self) -> list[Item]:
         return [] if self._order.deadline is None else [WakeAt(self._order.deadline)]

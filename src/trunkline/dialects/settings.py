@@ -41,7 +41,11 @@ class WireSettings(BaseModel):
     reorder_window: int = Field(
         default=WINDOW, ge=1, le=65_536, description="How many pieces one may be ahead of a missing one."
     )
-    gap_s: float = Field(default=5, gt=0, description="How long a missing piece is waited for.")
+    gap_s: float = Field(
+        default=5,
+        gt=0,
+        description="How long a missing piece is waited for; behind an end mark without a number there may be one.",
+    )
     quota_fresh_s: float = Field(
         default=0, ge=0, le=60, description="For so long an answer about the quota does for further turns."
     )
