@@ -168,7 +168,9 @@ async def _turn(relay: Relay, upstream: str, stage: Stage) -> None:
             if line.twice:
                 async for _ in relay.stream(_request(line, preset, upstream)):
                     pass
-            if line.times:
+            if line.then:
+                stage.simulator.line_up(*[line.words] * line.times, line.then, at=line.at)
+            elif line.times:
                 stage.simulator.set_faults(line.words, line.times, at=line.at)
             turn = relay.start(_request(line, preset, upstream))
             stage.turn_id = turn.id

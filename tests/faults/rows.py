@@ -26,8 +26,9 @@ although there is some, or any of these beginnings."""
 class Line:
     """One row for all its presets: `ends` holds the reasons that a turn may end with, one but for faults of TCP.
 
-    The faults are for the next `times` requests of the sort `at`; where `times` is 0 they stand in the prompt, and so
-    strike every request. With `twice` a first turn has them as well, for what is left on a connection after it.
+    The faults are for the next `times` requests of the sort `at`, and `then` for the one after; where `times` is 0 they
+    stand in the prompt, and so strike every request. With `twice` a first turn has them as well, for what is left on a
+    connection after it.
     """
 
     words: tuple[str, ...]
@@ -35,6 +36,7 @@ class Line:
     text: Text = "all"
     at: Sort = "platform"
     times: int = 1
+    then: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     twice: bool = False
     strike: tuple[How, Side] | None = None
@@ -49,6 +51,7 @@ class Line:
             return f"{self.strike[0]}, toward the {'relay' if self.strike[1] == 'client' else 'platform'}{where}"
         where = "" if self.at == "platform" else f"{self.at}: "
         often = ", each time" if self.times == ALWAYS else ""
+        often += "".join(f", then `{word}`" for word in self.then)
         ours = "".join(f", with `{name} = {value!r}`" for name, value in self.settings.items() if name != "timeouts")
         return (where + ", ".join(f"`{word}`" for word in self.words) + often + ours) or "none"
 
@@ -76,10 +79,12 @@ def _call(at: Sort, words: str, reason: str, presets: Sequence[str], times: int 
     return Line(tuple(words.split()), ends, "all" if reason == "stop" else "none", at=at, times=times)
 
 
-def _socket(words: str, reasons: str = "stop stop stop", text: Text = "sent", times: int = 1, **settings: Any) -> Line:
+def _socket(
+    words: str, reasons: str = "stop stop stop", text: Text = "sent", times: int = 1, *, then: str = "", **settings: Any
+) -> Line:
     """Give a line with a reason for each of the three presets; `-` leaves one out."""
     ends = {preset: (reason,) for preset, reason in zip(SOCKETS, reasons.split(), strict=True) if reason != "-"}
-    return Line(tuple(words.split()), ends, text, times=times, settings=settings)
+    return Line(tuple(words.split()), ends, text, times=times, then=tuple(then.split()), settings=settings)
 
 
 # Over HTTP; a completed answer is whole, and what was sent before a break is never lost.
@@ -187,7 +192,15 @@ SOCKET_LINES: Final = (
     _socket("reset-after=4 replay=none", "between_tokens_timeout - -"),
     _socket("reset-after=4 no-sequence replay=none", "upstream_interrupted - -", replay="none"),
     _socket("reset-after=4 no-sequence replay=continues", "stop - -", replay="continues"),
+    *(_socket("reset-after=4", "stop - -", then=busy) for busy in (
+        "close-frame=4429/0", "close-frame=4503/0", "status=429", "refuse",
+    )),
     _socket("gap=2", "sequence_gap stop stop"),
+    _socket("unnumbered=2", "upstream_protocol - -", "part"),
+    *(_socket(words, "stop - -") for words in (
+        "unnumbered-end", "unnumbered-end reorder=8", "unnumbered-end reorder=8 closes", "unnumbered-end reset-after=4",
+    )),
+    _socket("unnumbered-end gap=2", "sequence_gap - -"),
     _socket("stall-after=4", " ".join(["between_tokens_timeout"] * 3)),
     *(_socket(f"close-frame={code}/4", reasons) for code, reasons in (
         (4401, "upstream_auth upstream_auth upstream_auth"),
@@ -205,6 +218,7 @@ SOCKET_LINES: Final = (
     *map(_socket, ("refuse", "unauthorized-once", "status=503", "status=429 retry-after=0", "retry-after=0",
                    "retry-after-date=0")),
     _socket("stall", timeouts=_SHORT),
+    _socket("late-101=1500", timeouts=_SHORT),
     _socket("reset-after=0", "stop upstream_interrupted stop", "some"),
     _socket("stall", " ".join(["handshake_timeout"] * 3), "none", ALWAYS, timeouts=_SHORT),
     _socket("refuse", " ".join(["upstream_unavailable"] * 3), "none", ALWAYS),

@@ -21,7 +21,7 @@ async def test_a_dialog_is_configured_once_for_all_turns_with_the_same_settings(
 
 
 async def test_the_configuration_and_the_opening_can_be_switched_off():
-    async with Simulator(opening_wait_s=0) as simulator:
+    async with Simulator(opening_wait_s=0, wants_config=False) as simulator:
         async with relay_of(simulator, COGNIGY, configure=False, opening=False) as relay:
             text, notices, ended = await ask(relay, COGNIGY)
         (record,) = await streams(simulator, COGNIGY)

@@ -101,6 +101,25 @@ async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, f
     assert records[0]["meant"].startswith(text)
 
 
+@pytest.mark.parametrize("more", [[], ["closes"], ["duplicates"], ["reset-after=20"]], ids=word)
+async def test_an_end_mark_without_a_number_leaves_nothing_out_that_it_has_overtaken(
+    simulator: Simulator, more: list[str]
+):
+    async with relay_of(simulator, CONVERSATIONS, gap_s=0.2) as relay:
+        simulator.set_faults(["unnumbered-end", "reorder=40", *more], at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    records = await streams(simulator, CONVERSATIONS)
+    assert (text, ended.outcome, ended.reason) == (records[-1]["meant"], "completed", "stop")
+
+
+async def test_one_number_that_is_missing_among_others_is_not_guessed(simulator: Simulator):
+    async with relay_of(simulator, CONVERSATIONS) as relay:
+        simulator.set_faults(["unnumbered=5"], at="platform")
+        text, _, ended = await ask(relay, CONVERSATIONS)
+    (record,) = await streams(simulator, CONVERSATIONS)
+    assert (ended.reason, record["meant"].startswith(text), text != "") == ("upstream_protocol", True, True)
+
+
 @pytest.mark.parametrize(("replay", "reason"), [("continues", "stop"), ("none", "upstream_interrupted")])
 async def test_without_numbers_the_preset_says_how_the_platform_goes_on(simulator: Simulator, replay: str, reason: str):
     async with relay_of(simulator, CONVERSATIONS, replay=replay) as relay:
@@ -144,11 +163,14 @@ async def test_each_answer_about_the_quota_has_its_own_words(
     assert await streams(simulator, CONVERSATIONS) == []
 
 
-async def test_the_quota_can_be_asked_for_many_turns_at_once(simulator: Simulator):
-    async with relay_of(simulator, CONVERSATIONS, quota_fresh_s=30) as relay:
-        ends = await asyncio.gather(*(ask(relay, CONVERSATIONS) for _ in range(5)))
+@pytest.mark.parametrize(("fresh_s", "asked"), [(30, 1), (0, 5)])
+async def test_the_quota_can_be_asked_for_many_turns_at_once_or_for_each(fresh_s: float, asked: int):
+    async with Simulator(quota_fresh_s=fresh_s) as simulator:
+        async with relay_of(simulator, CONVERSATIONS, quota_fresh_s=fresh_s) as relay:
+            ends = await asyncio.gather(*(ask(relay, CONVERSATIONS) for _ in range(5)))
+        assert len(await streams(simulator, CONVERSATIONS)) == 5
+        assert len([record for record in simulator.ledger if "quotas" in record["path"]]) == asked
     assert {ended.outcome for _, _, ended in ends} == {"completed"}
-    assert len([record for record in simulator.ledger if "quotas" in record["path"]]) == 1
 
 
 async def test_pings_keep_a_link_alive_on_which_nothing_is_said():

@@ -113,7 +113,7 @@ async def test_the_messages_are_those_of_the_wire(sim: Simulator) -> None:
     usage = {"prompt_tokens": prompt, "completion_tokens": done, "total_tokens": prompt + done}
     assert end == {"tokens": [], "done": True, "usage": usage, "error": ""}
     entry = await entry_of(sim)
-    assert (entry["turn"], entry["attempt"], entry["completion_tokens"], entry["broken"]) == ("s-1", 1, done, [])
+    assert (entry["turn"], entry["attempt"], entry["completion_tokens"]) == ("s-1", 1, done)
 
 
 @pytest.mark.parametrize(("word", "where"), [("usage-before", [-2]), ("no-usage", []), ("usage-each", None)])
@@ -174,11 +174,48 @@ async def test_without_an_opening_the_platform_begins_after_a_while() -> None:
 
 async def test_a_platform_that_speaks_first_takes_no_opening(sim: Simulator) -> None:
     sim.set_faults(["speaks-first"])
+    await call(sim, "PUT", CONFIG, await token(sim), CONFIGURATION)
     async with link(sim, STREAM) as socket:
         await socket.recv()
         await socket.send(json.dumps(opening()))
         assert (await see(socket)).code == 4400
     assert (await entry_of(sim))["broken"] == ["order: expected no message now, received one"]
+
+
+async def test_an_answer_of_a_dialog_that_nobody_configured_breaks_a_rule_of_the_ledger(sim: Simulator) -> None:
+    bearer = await token(sim)
+    await call(sim, "PUT", CONFIG, await token(sim, client_id="other"), CONFIGURATION)
+    assert WIRE.text((await ask(sim)).messages) == ORDER
+    sim.set_faults(["status=500"], at="config")
+    await call(sim, "PUT", CONFIG, bearer, CONFIGURATION)
+    await ask(sim)
+    await call(sim, "PUT", CONFIG, bearer, CONFIGURATION)
+    for _ in range(2):
+        await ask(sim)
+    await ask(sim, dialog_id="d-2")
+    none = ["config: expected the configuration of dialog 'd-1' first, received none"]
+    broken = [entry["broken"] for entry in await sim.ended(len(sim.ledger)) if entry["path"] == STREAM]
+    assert broken == [none, none, [], [], ["config: expected the configuration of dialog 'd-2' first, received none"]]
+
+
+async def test_without_an_opening_any_dialog_of_the_client_may_be_the_one_that_was_configured(sim: Simulator) -> None:
+    for client_id in ("other", "app"):
+        sim.set_faults(["speaks-first"])
+        async with link(sim, STREAM) as socket:
+            await see(socket, WIRE.is_end)
+        await call(sim, "PUT", CONFIG, await token(sim, client_id=client_id), CONFIGURATION)
+    sim.set_faults(["speaks-first"])
+    async with link(sim, STREAM) as socket:
+        await see(socket, WIRE.is_end)
+    none = ["config: expected the configuration of any dialog first, received none"]
+    broken = [entry["broken"] for entry in await sim.ended(len(sim.ledger)) if entry["path"] == STREAM]
+    assert broken == [none, none, []]
+
+
+async def test_a_client_may_be_set_up_to_configure_nothing() -> None:
+    async with Simulator(wants_config=False) as sim:
+        await ask(sim)
+        assert (await entry_of(sim))["broken"] == []
 
 
 # --- the variables

@@ -99,6 +99,42 @@ async def test_an_answer_without_a_question_about_the_quota_breaks_a_rule(sim: S
     ]
 
 
+async def turns(sim: Simulator, bearer: str, *names: str) -> list[bool]:
+    """Begin turns, one after the other; gives of each whether it did so without a word about the quota."""
+    sim.clear_ledger()
+    for name in names:
+        await answer(sim, bearer, conversation_context={"conversation_id": "c-1", "turn_id": name})
+    return [record["broken"] != [] for record in await entries(sim)]
+
+
+async def test_an_answer_about_the_quota_does_for_one_turn_and_its_later_connections(sim: Simulator) -> None:
+    bearer = await token(sim)
+    await call(sim, "GET", QUOTA, bearer)
+    assert await turns(sim, bearer, "t-1", "t-1", "t-2") == [False, False, True]
+    await call(sim, "GET", QUOTA, bearer)
+    await call(sim, "GET", QUOTA, bearer)
+    await call(sim, "GET", QUOTA.replace("gpt", "other"), bearer)
+    assert await turns(sim, bearer, "t-3", "t-4", "t-5") == [False, False, True]
+    await call(sim, "GET", QUOTA, await token(sim, client_id="other"))
+    assert await turns(sim, bearer, "t-6") == [True]
+
+
+async def test_no_answer_about_the_quota_holds_for_ever(sim: Simulator, clock: Clock) -> None:
+    bearer = await token(sim)
+    await call(sim, "GET", QUOTA, bearer)
+    clock.now += 121
+    assert await turns(sim, bearer, "t-1") == [True]
+
+
+async def test_turns_may_share_an_answer_about_the_quota_for_a_while(clock: Clock) -> None:
+    async with Simulator(clock=clock, quota_fresh_s=30) as sim:
+        bearer = await token(sim)
+        await call(sim, "GET", QUOTA, bearer)
+        assert await turns(sim, bearer, "t-1", "t-2") == [False, False]
+        clock.now += 151
+        assert await turns(sim, bearer, "t-3") == [True]
+
+
 async def test_a_model_without_a_slot_gives_no_answer() -> None:
     async with Simulator(max_concurrent=1) as sim:
         sim.set_faults(["stall-after=1"])
@@ -211,6 +247,22 @@ async def test_sequence_numbers_may_be_missing(sim: Simulator) -> None:
     seen = await answer(sim)
     assert not any("sequence" in message["metadata"] for message in seen.messages)
     assert WIRE.text(seen.messages) == ORDER
+
+
+async def test_a_number_may_be_missing_of_one_event_only(sim: Simulator) -> None:
+    sim.set_faults(["unnumbered=3"])
+    seen = await answer(sim)
+    assert WIRE.text(seen.messages) == ORDER
+    numbers = [message["metadata"].get("sequence") for message in seen.messages]
+    assert numbers == [None if place == 3 else place for place in range(len(PIECES) + 1)]
+
+
+@pytest.mark.parametrize("more", [[], ["finish-with-text"]])
+async def test_the_number_may_be_missing_of_the_end_mark_only(sim: Simulator, more: list[str]) -> None:
+    sim.set_faults(["unnumbered-end", *more])
+    seen = await answer(sim)
+    *numbers, last = [message["metadata"].get("sequence") for message in seen.messages]
+    assert (numbers, last) == (list(range(len(PIECES) - bool(more))), None)
 
 
 async def test_duplicates_are_the_same_event_again(sim: Simulator) -> None:

@@ -53,7 +53,7 @@ async def test_an_answer_is_said_whole_and_the_client_leaves(sim: Simulator, wir
     assert (entry["client_id"], entry["token"], entry["attempt"]) == ("app", 1, 1)
     assert entry["frames"][-1]["kind"] == "close"
     assert ("close", 1000) in kinds(entry, "client")
-    assert [rule for rule in entry["broken"] if not rule.startswith("quota")] == []
+    assert [rule for rule in entry["broken"] if not rule.startswith(("quota", "config"))] == []
 
 
 async def test_a_client_that_drops_the_link_after_the_end_has_all(sim: Simulator, wire: Wire) -> None:
@@ -174,6 +174,23 @@ async def test_limit_headers_and_late_headers_come_with_the_acceptance(sim: Simu
         assert socket.response is not None
         assert socket.response.headers["x-ratelimit-remaining"] == "2"
         await see(socket, wire.is_end)
+
+
+async def test_the_101_may_be_later_than_a_client_waits(sim: Simulator, wire: Wire) -> None:
+    sim.set_faults(["late-101=60000"])
+    with pytest.raises(TimeoutError):
+        async with link(sim, wire.path, open_timeout=0.05):
+            pass
+    entry = await entry_of(sim, wire)
+    assert (entry["ended"], entry["status"]) == ("client_gone", None)
+    assert wire.text((await whole(sim, wire, "late-101=5")).messages) == ORDER
+
+
+async def test_a_refusal_is_no_later_for_it(sim: Simulator, wire: Wire) -> None:
+    sim.set_faults(["late-101=60000", "status=503"])
+    with pytest.raises(InvalidStatus):
+        async with link(sim, wire.path):
+            pass
 
 
 async def test_a_token_that_was_revoked_is_good_for_the_open_link_only(sim: Simulator, wire: Wire) -> None:

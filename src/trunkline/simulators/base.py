@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trunkline.simulators.access import Limiter, Tokens
+from trunkline.simulators.access import Clock, Limiter, Tokens
 
 _MAX_ONCE = 10_000
 
 # What a client broke: the request is none that the platform takes, a message is no text frame with a JSON object, its
-# fields are not those of the wire, it came out of order, the frames are no WebSocket, or no quota was asked for.
-Rule = Literal["request", "json", "fields", "order", "framing", "quota"]
+# fields are not those of the wire, it came out of order, the frames are no WebSocket, no quota was asked for, or no
+# dialog configured.
+Rule = Literal["request", "json", "fields", "order", "framing", "quota", "config"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class Settings:
 
     `texts` are all the texts that may be asked for, by name; `limiter` is None where nothing is limited; `once` knows
     the requests that were answered 401 once. A WebSocket on which nothing moves for `idle_s` is cut, Cognigy waits
-    `opening_wait_s` for an opening message, and a Genesys model gives `max_concurrent` answers at a time.
+    `opening_wait_s` for an opening message, and a Genesys model gives `max_concurrent` answers at a time. An answer
+    about a quota does for one turn, or with `quota_fresh_s` for all that begin within that time; `wants_config` says
+    that a dialog is configured before it is answered.
     """
 
     texts: dict[str, str]
@@ -87,6 +91,9 @@ class Settings:
     idle_s: float = 30.0
     opening_wait_s: float = 5.0
     max_concurrent: int = 10
+    quota_fresh_s: float = 0.0
+    wants_config: bool = True
+    clock: Clock = time.monotonic
 
 
 class UnknownWordError(ValueError):

@@ -62,7 +62,9 @@ class Cognigy:
     Three addresses: a configuration by dialog (any model but `wrong` exists), the stream, and the variables of a
     dialog, which are answered 201 at first and 200 from then on. On the stream the platform waits a while for the
     opening message; without one it says its default text. The configuration of the opening's dialog bounds the answer;
-    a dialog without one has no bound. Nothing but the opening is expected from the client.
+    a dialog without one is answered without a bound, but the ledger says that the client left it out (without an
+    opening there is no telling which dialog, and any that the client has configured will do). Nothing but the opening
+    is expected from the client.
     """
 
     prefixes: ClassVar[tuple[str, ...]] = ("/api/v2/llm", "/api/v2/bot")
@@ -134,16 +136,31 @@ class Cognigy:
         wait_s = 0.0 if exchange.faults.has("speaks-first") else settings.opening_wait_s
         message = await web_socket.message_within(wait_s)
         directives, limit = Directives(rest=""), None
-        if message is not None:
+        if message is None:
+            self._check_configured(exchange, token)
+        else:
             opening = read_message(message, _Opening)
             exchange.entry.turn = opening.session_id
             exchange.entry.attempt = self._attempt(token, opening)
             directives = read_directives(exchange, opening.input)
+            self._check_configured(exchange, token, opening.dialog_id)
             config = self._configs.get((token.client_id, opening.dialog_id))
             limit = config.max_tokens if config else None
         answer = compose(directives.words(settings), directives.rest, limit, exchange.faults)
         answer = Answer(_grouped(answer.pieces, exchange), answer.finish, answer.prompt_tokens)
         await speak(exchange, web_socket, answer, _Wire(answer, exchange), interval_ms(exchange, directives))
+
+    def _check_configured(self, exchange: Exchange, token: Token, dialog_id: str | None = None) -> None:
+        """Note where the client did not configure the dialog, or none at all where it is not known."""
+        if not exchange.settings.wants_config:
+            return
+        which = "any dialog" if dialog_id is None else f"dialog '{dialog_id}'"
+        if dialog_id is None:
+            known = any(client_id == token.client_id for client_id, _ in self._configs)
+        else:
+            known = (token.client_id, dialog_id) in self._configs
+        if not known:
+            exchange.entry.breaks("config", f"expected the configuration of {which} first, received none")
 
     def _attempt(self, token: Token, opening: _Opening) -> int:
         """Count the connections with the same opening."""

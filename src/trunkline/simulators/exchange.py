@@ -99,7 +99,8 @@ class Exchange:
     async def switch(self, headers: dict[str, str]) -> None:
         """Leave HTTP with a 101; the connection is closed afterwards."""
         self.closes = True
-        await self.connection.sleep((self.faults.number("slow-headers") or 0) / 1000)
+        late_ms = (self.faults.number("slow-headers") or 0) + (self.faults.number("late-101") or 0)
+        await self.connection.sleep(late_ms / 1000)
         status = HTTPStatus.SWITCHING_PROTOCOLS
         await self.connection.write(self._head(status, {**self.headers, **self._limit_headers(status), **headers}))
         self.entry.status = status

@@ -163,6 +163,7 @@ SOCKET_FAULTS: dict[str, Fault] = {
     "close-frame": Fault(
         "CODE/N: after N pieces a close frame with CODE; codes without a frame are reset-after's", _close_frame
     ),
+    "late-101": Fault("the 101 that opens the WebSocket comes MS milliseconds late; a refusal does not", _milliseconds),
     "no-pong": Fault("pings are not answered"),
     "pings": Fault("the platform pings with every message, between its fragments where it has some"),
     "fragments": Fault("every message in frames of N bytes", _size),
@@ -177,6 +178,8 @@ SOCKET_FAULTS: dict[str, Fault] = {
     "no-sequence": Fault(
         "a turn without sequence numbers, on later connections too; nothing is doubled, reordered or left out then"
     ),
+    "unnumbered": Fault("the event that would have the sequence number N has none", _count),
+    "unnumbered-end": Fault("the end mark has no sequence number"),
     "replay": Fault(
         "how later connections of a turn go on, from this one on: from_start, continues, none (nothing is said) or"
         " other (from the start, but another text)",

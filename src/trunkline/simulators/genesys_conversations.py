@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, ClassVar, Literal
@@ -30,6 +30,8 @@ _SOCKET_SCOPES = ("conversations:read", "ai:chat:stream")
 _WRONG = "wrong"  # the model that does not exist
 _COMPLETION = "ai:chat:completion"
 _MAX_TURNS = 10_000
+_HELD_S = 120.0  # a turn takes no longer, and so no answer about a quota is on its way for longer
+_MAX_HELD = 1_000
 
 _Words = Annotated[str, Meta(min_length=1)]
 
@@ -64,10 +66,27 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Open:
-    """The answers that are under way, by model, and the models about which a client has asked."""
+    """The answers that are under way, by model, and when each client was told about a model's quota."""
 
     answers: Counter[str] = field(default_factory=Counter)
-    asked: set[tuple[str, str]] = field(default_factory=set)
+    told: defaultdict[tuple[str, str], deque[float]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=_MAX_HELD))
+    )
+
+    def tell(self, client_id: str, model: str, now: float) -> None:
+        """Note that a client was told about the quota of a model."""
+        self.told[client_id, model].append(now)
+
+    def may_begin(self, client_id: str, model: str, now: float, fresh_s: float) -> bool:
+        """Whether a client may begin a turn by what it was told, which is used up unless turns may share it."""
+        told = self.told[client_id, model]
+        while told and now - told[0] > _HELD_S + fresh_s:
+            told.popleft()
+        if not told:
+            return False
+        if not fresh_s:
+            told.popleft()
+        return True
 
 
 class GenesysConversations:
@@ -76,8 +95,8 @@ class GenesysConversations:
     `GET .../models/{model}/quotas` tells how many answers a model may still give at a time; any model but `wrong`
     exists. A WebSocket wants the subscription to one turn as its first message and no other after it. There is no
     prompt: the answer is the simulator's default text, and faults come by the queue. A later connection with the same
-    turn is the same answer, from the start unless the fault `replay` said otherwise. Close codes are 4000 and the
-    status that HTTP would have.
+    turn is the same answer, from the start unless the fault `replay` said otherwise, and needs no quota of its own.
+    Close codes are 4000 and the status that HTTP would have.
     """
 
     prefixes: ClassVar[tuple[str, ...]] = (_SOCKET, "/api/v2/ai/models")
@@ -109,7 +128,7 @@ class GenesysConversations:
         if found is None:
             return
         model, token = found
-        self._open.asked.add((token.client_id, model))
+        self._open.tell(token.client_id, model, exchange.settings.clock())
         most = exchange.settings.max_concurrent
         slots = exchange.faults.number("quota-slots")
         quota = {
@@ -133,8 +152,6 @@ class GenesysConversations:
         model = subscription.model_id
         if model == _WRONG:
             raise HangUpError(NOT_FOUND, f"The model '{_WRONG}' is not published.")
-        if (token.client_id, model) not in self._open.asked:
-            exchange.entry.breaks("quota", f"expected a request about the quota of '{model}' first, received none")
         if self._open.answers[model] >= exchange.settings.max_concurrent:
             raise HangUpError(NO_SLOT, f"The model '{model}' has no slot.")
         self._open.answers[model] += 1
@@ -147,6 +164,8 @@ class GenesysConversations:
         self, exchange: Exchange, token: Token, subscription: _Subscription, web_socket: WebSocket
     ) -> None:
         turn = self._turn(exchange, token, subscription)
+        if not turn.attempts:
+            self._check_quota(exchange, token, subscription.model_id)
         turn.attempts += 1
         entry = exchange.entry
         entry.turn, entry.attempt = subscription.conversation_context.turn_id, turn.attempts
@@ -163,6 +182,11 @@ class GenesysConversations:
             start = turn.answer.reached
         wire = _Wire(turn, exchange)
         await speak(exchange, web_socket, turn.answer, wire, exchange.settings.interval_ms, start)
+
+    def _check_quota(self, exchange: Exchange, token: Token, model: str) -> None:
+        settings = exchange.settings
+        if not self._open.may_begin(token.client_id, model, settings.clock(), settings.quota_fresh_s):
+            exchange.entry.breaks("quota", f"expected a request about the quota of '{model}' first, received none")
 
     def _turn(self, exchange: Exchange, token: Token, subscription: _Subscription) -> _Turn:
         context = subscription.conversation_context
@@ -198,8 +222,8 @@ class _Wire:
     def end(self, place: int | None) -> JsonObject:
         """Give the event with the finish_reason, and with the last piece where it has one."""
         if place is None:
-            return self._event("", self._answer.finish, len(self._answer.pieces))
-        return self._event(self._delta(place), self._answer.finish, place)
+            return self._event("", self._answer.finish, self._end_number(len(self._answer.pieces)))
+        return self._event(self._delta(place), self._answer.finish, self._end_number(place))
 
     def late(self) -> JsonObject:
         """Give an event after the last one."""
@@ -216,15 +240,18 @@ class _Wire:
         """Give an event of the type error, with the error object of the API."""
         return {"event_type": "error", **error_object(RefusalError(500, APOLOGY), self._exchange)}
 
+    def _end_number(self, number: int) -> int | None:
+        return None if self._exchange.faults.has("unnumbered-end") else number
+
     def _delta(self, place: int) -> str | None:
         tokens = self._answer.pieces[place].tokens
         return None if tokens is None else "".join(tokens)
 
-    def _event(self, delta: str | None, finish: str, sequence: int) -> JsonObject:
-        metadata = self._metadata(sequence)
+    def _event(self, delta: str | None, finish: str, sequence: int | None) -> JsonObject:
+        metadata = self._metadata(None if sequence == self._exchange.faults.number("unnumbered") else sequence)
         return {"event_type": _COMPLETION, "delta": delta, "finish_reason": finish, "metadata": metadata}
 
-    def _metadata(self, sequence: int) -> JsonObject:
+    def _metadata(self, sequence: int | None) -> JsonObject:
         passed_s = self._loop.time() - self._began
         metadata: JsonObject = {
             "model_id": self._model,
@@ -232,7 +259,7 @@ class _Wire:
             "latency_ms": round(passed_s * 1000),
             "throughput_tps": round(self._exchange.entry.completion_tokens / passed_s, 1) if passed_s > 0 else 0.0,
         }
-        return {**metadata, "sequence": sequence} if self.sequenced else metadata
+        return {**metadata, "sequence": sequence} if self.sequenced and sequence is not None else metadata
 
 
 def _compose(exchange: Exchange, subscription: _Subscription, lead: str = "") -> Answer:

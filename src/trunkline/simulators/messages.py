@@ -20,6 +20,7 @@ _TOO_LATE = (
     "refuse",
     "stall",
     "slow-headers",
+    "late-101",
     "unauthorized-once",
     "status",
     "retry-after",

@@ -36,10 +36,14 @@ class Simulator:
     without a key. Port 0 takes a free one; `url` says which.
 
     Tokens live for `token_lifetime_s`. `rate_per_minute` is what an OAuth client may ask of the Genesys platform in any
-    60 seconds (None: no limit). Both are measured by `clock`, in seconds.
+    60 seconds (None: no limit). Both are measured by `clock`, in seconds, and so is how long a quota may be kept.
 
     A WebSocket on which nothing moves for `idle_s` is cut. Where nothing is said of an opening message, Cognigy waits
     `opening_wait_s` for one before it begins. A Genesys model gives `max_concurrent` answers at a time.
+
+    Two rules of the wires are only for the ledger, since a client may be set up to go without: an answer about a quota
+    does for one turn, unless turns may share it for `quota_fresh_s`; and Cognigy's dialogs are configured before they
+    are answered, unless `wants_config` is off.
 
     Leaving the context closes the listener and all connections and ends all tasks; errors of the simulator itself are
     logged as they happen and raised then.
@@ -60,6 +64,8 @@ class Simulator:
         idle_s: float = 30.0,
         opening_wait_s: float = 5.0,
         max_concurrent: int = 10,
+        quota_fresh_s: float = 0.0,
+        wants_config: bool = True,
     ) -> None:
         self._host = host
         self._port = port
@@ -75,6 +81,9 @@ class Simulator:
             idle_s=idle_s,
             opening_wait_s=opening_wait_s,
             max_concurrent=max_concurrent,
+            quota_fresh_s=quota_fresh_s,
+            wants_config=wants_config,
+            clock=clock,
         )
         self._ledger = Ledger()
         self._faults = FaultQueue()
