@@ -62,6 +62,9 @@ class Scripted:
     def wake(self, now: float) -> list[Item]:
         return self._reply("wake")
 
+    def last_words(self) -> list[Notice]:
+        return self.replies.pop("last_words", [])
+
 
 class Wire:
     """A source that writes down what is asked of it."""
@@ -486,3 +489,20 @@ async def test_what_is_over_the_bound_is_neither_released_nor_kept():
     assert bench.text == "x" * 20_000
     assert bench.end.reason == "answer_too_long"
     await bench.tasks.close()
+
+
+async def test_what_a_dialect_counted_is_told_at_whatever_end(bench):
+    skipped = Notice("skipped", "events: 3 of another type")
+    bench.dialect.replies["last_words"] = [skipped]
+    bench.say(Delta("a", 0))
+    bench.now = 1_000.0
+    bench.pump.sweep(bench.now)
+    assert bench.events[1:] == [skipped, bench.end.usage, bench.end]
+
+
+async def test_what_a_dialect_counted_is_told_before_its_platform_is_asked_anew(bench):
+    skipped = Notice("skipped", "events: 3 of another type")
+    bench.dialect.replies["last_words"] = [skipped]
+    bench.pump.closed(Loss(clean=False, code=4_401))
+    bench.pump.start()
+    assert bench.events == [skipped]

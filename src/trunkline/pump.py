@@ -95,6 +95,8 @@ class Pump:
         if ended is not None:
             self._end(ended, now)
             return
+        if told := self._dialect.last_words():
+            self._house.log.append(self._turn, [*told])
         self._dialect = self._attempts.upstream.dialect()
         ask = Ask(self._turn.id, self._request, self._attempts.model)
         is_first = self._attempts.is_first
@@ -454,7 +456,10 @@ class Pump:
         if heard_upto is not None:
             shown = [*(entry.event for entry in self._turn.entries), *last]
             heard_upto = min(heard_upto, sum(len(event.text) for event in shown if _is_heard(event)))
-        return [*last, usage], msgspec.structs.replace(ended, detail=detail, usage=usage, heard_upto=heard_upto)
+        last += [*self._dialect.last_words(), usage]
+        return last, msgspec.structs.replace(
+            ended, detail=detail, usage=usage, heard_upto=heard_upto
+        )
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None
