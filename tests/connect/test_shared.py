@@ -89,3 +89,139 @@ async def test_ever_new_topics_do_not_fill_the_memory(monkeypatch: pytest.Monkey
     for n in range(5):
         await platform.get(f"{n}", key=("PUT", "/config", f"d-{n}"))
     assert [key[2] for key in platform.answers._kept] == ["d-2", "d-3", "d-4"]
+
+
+class Held:
+    """Calls that land when the test says; `log` holds what begins, lands and is stopped, in its order."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.now = 0.0
+        self.answers = SharedAnswers(lambda: self.now)
+        self._gates: dict[str, asyncio.Event] = {}
+
+    def ask(self, name: str, body: bytes = b"a") -> asyncio.Task[Answer]:
+        async def call() -> Answer:
+            self.log.append(f"{name} begins")
+            try:
+                await self._gates[name].wait()
+            except asyncio.CancelledError:
+                self.log.append(f"{name} is stopped")
+                raise
+            self.log.append(f"{name} lands")
+            self.now += 1
+            return Answer(200, {}, name.encode())
+
+        self._gates[name] = asyncio.Event()
+        return asyncio.ensure_future(self.answers.get(KEY, body, 10, call))
+
+    async def land(self, *names: str) -> None:
+        for name in names:
+            self._gates[name].set()
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def said(task: asyncio.Task[Answer]) -> bytes:
+    assert task.done()
+    return task.result().body
+
+
+async def cancel(*tasks: asyncio.Task[Answer]) -> None:
+    for task in tasks:
+        task.cancel()
+    await settle()
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_who_is_cancelled_in_the_queue_gives_the_place_up_and_nothing_is_sent_for_it():
+    held = Held()
+    first, second, third = (held.ask(name, name.encode()) for name in ("1", "2", "3"))
+    await settle()
+    await cancel(second)
+    assert held.log == ["1 begins"]
+    await held.land("1", "3")
+    assert held.log == ["1 begins", "1 lands", "3 begins", "3 lands"]
+    assert [said(task) for task in (first, third)] == [b"1", b"3"]
+
+
+async def test_a_whole_queue_that_is_cancelled_sends_nothing_more():
+    held = Held()
+    tasks = [held.ask(f"{n}", f"{n}".encode()) for n in range(30)]
+    await settle()
+    await cancel(*tasks)
+    assert held.log == ["0 begins", "0 is stopped"]
+    later = held.ask("later", b"x")
+    await held.land("later")
+    assert said(later) == b"later"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_who_makes_a_call_that_others_wait_for_may_leave(begun):
+    held = Held()
+    before = held.ask("before", b"other")
+    await settle()
+    if begun:
+        await held.land("before")
+    first, second, third = (held.ask(name) for name in ("1", "2", "3"))
+    await settle()
+    await cancel(first)
+    await cancel(third)
+    await held.land("before", "1")
+    assert said(second) == b"1"
+    assert held.log == ["before begins", "before lands", "1 begins", "1 lands"]
+    assert said(before) == b"before"
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_stopped_and_the_next_one_goes_at_once():
+    held = Held()
+    first, second = held.ask("1"), held.ask("2")
+    other = held.ask("other", b"other")
+    await settle()
+    await cancel(first, second)
+    assert held.log == ["1 begins", "1 is stopped", "other begins"]
+    await held.land("other")
+    assert said(other) == b"other"
+
+
+async def test_who_asks_for_what_has_just_been_stopped_has_a_call_of_its_own():
+    held = Held()
+    first = held.ask("1")
+    await settle()
+    first.cancel()
+    second = held.ask("2")
+    await settle()
+    await held.land("2")
+    assert said(second) == b"2"
+    assert held.log == ["1 begins", "1 is stopped", "2 begins", "2 lands"]
+
+
+async def test_of_a_call_that_failed_all_who_waited_for_it_hear_and_nobody_later():
+    platform = Platform()
+
+    async def fail() -> Answer:
+        await asyncio.sleep(0)
+        raise ValueError("no token")
+
+    asked = [platform.answers.get(KEY, b"a", 10, fail) for _ in range(3)]
+    heard = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(error) for error in heard] == ["no token"] * 3
+    assert await platform.get("1") == "1"
+
+
+async def test_topics_that_are_waited_for_are_not_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shared, "MAX_KEPT", 1)
+    held, platform = Held(), Platform()
+    platform.answers = held.answers
+    first = held.ask("1")
+    await settle()
+    await platform.get("elsewhere", key=("PUT", "/config", "d-2"))
+    second = held.ask("2")
+    await settle()
+    assert held.log == ["1 begins"]
+    await held.land("1")
+    assert [said(task) for task in (first, second)] == [b"1", b"1"]

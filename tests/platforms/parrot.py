@@ -21,11 +21,15 @@ class Parrot:
     """Answers each request by the first of these words that is in its path, in turn, and with the last for good.
 
     An answer is a status and a JSON value; `{}` in a text of it stands for the request's `Authorization` and body.
+    `arrived` is set with each request, and none is answered while `may_answer` is not.
     """
 
     def __init__(self, **answers: list[tuple[int, Any]]) -> None:
         self._answers = answers
         self.asked: list[str] = []
+        self.arrived = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +40,8 @@ class Parrot:
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             path = lines[0].split(" ")[1]
             self.asked.append(path)
+            self.arrived.set()
+            await self.may_answer.wait()
             status, said = self._answer(path)
             heard = f"{headers.get('authorization', '')} {body.decode()}"
             content = json.dumps(said).replace("{}", json.dumps(heard)[1:-1]).encode()

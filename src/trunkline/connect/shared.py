@@ -17,48 +17,84 @@ Key = tuple[str, str, str]
 
 
 @dataclass(slots=True)
+class _Flight:
+    """A call under way, or in the queue of its key, and how many wait for what comes of it."""
+
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+
+
+@dataclass(slots=True)
 class _Kept:
-    """The newest answer of a key, what it was asked with, and how many wait for it or for their turn to ask."""
+    """The newest answer of a key with what it was asked with, and by body the calls that are to bring another one."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
+    flights: dict[bytes | None, _Flight] = field(default_factory=dict)
     body: bytes | None = None
     answer: Answer | None = None
     at: float = 0.0
 
+    def answer_to(self, body: bytes | None, since: float) -> Answer | None:
+        """Return the answer where it is a good one to this body, and not from before that time."""
+        if self.answer is None or self.body != body or self.answer.status not in _GOOD or self.at < since:
+            return None
+        return self.answer
+
 
 class SharedAnswers:
-    """Keeps the newest answer of each key; of those who ask at once one makes the call, the others wait for it."""
+    """Keeps the newest answer of each key; of those who ask at once one makes the call, the others wait for it.
+
+    The calls of one key are made one after the other, in the order in which their bodies were first asked for. Who is
+    cancelled leaves at once, also out of the queue, and a call that is then of no use to anybody is not made, or
+    stopped where it was under way. One that others with the same body still wait for goes on for them, whoever began.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._tasks: set[asyncio.Task[Answer]] = set()  # holds those that were stopped until they have ended
 
     async def get(self, key: Key, body: bytes | None, fresh_s: float, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return the kept answer to the same `body`, at most `fresh_s` old, else make the call. Raises what it does."""
-        asked_at = self._clock()
+        """Return the kept answer to the same `body` if it is good and at most `fresh_s` old, else what a call brings.
+
+        Those who wait for a call take what comes of it, good or bad, and hear what it raises.
+        """
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
-        kept.users += 1
+        answer = kept.answer_to(body, self._clock() - fresh_s)
+        if answer is not None:
+            return answer
+        flight = kept.flights.get(body)
+        if flight is None or flight.task.done():
+            flight = kept.flights[body] = _Flight(self._take_off(kept, body, call))
+        flight.waiting += 1
         try:
-            async with kept.lock:
-                if kept.answer is not None and kept.body == body:
-                    # Those who waited for a call take what came of it, good or bad.
-                    good = kept.answer.status in _GOOD and self._clock() - kept.at <= fresh_s
-                    if good or kept.at > asked_at:
-                        return kept.answer
-                kept.answer = None
-                answer = await call()
-                kept.body, kept.answer, kept.at = body, answer, self._clock()
-                return answer
+            return await asyncio.shield(flight.task)
         finally:
-            kept.users -= 1
-            self._forget()
+            flight.waiting -= 1
+            if not flight.waiting:
+                flight.task.cancel()
+                if kept.flights.get(body) is flight:
+                    del kept.flights[body]
+                self._forget()
+
+    def _take_off(self, kept: _Kept, body: bytes | None, call: Callable[[], Awaitable[Answer]]) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(self._fly(kept, body, call), name="shared.call")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _fly(self, kept: _Kept, body: bytes | None, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        async with kept.lock:
+            kept.answer = None  # What the platform holds from here on is not known until the call has an answer.
+            kept.answer = answer = await call()
+            kept.body, kept.at = body, self._clock()
+            return answer
 
     def _forget(self) -> None:
         """Drop the least recently used keys over the bound; one that is waited for stays."""
         while len(self._kept) > MAX_KEPT:
-            oldest = next((key for key, kept in self._kept.items() if not kept.users), None)
+            oldest = next((key for key, kept in self._kept.items() if not kept.flights), None)
             if oldest is None:
                 return
             del self._kept[oldest]
