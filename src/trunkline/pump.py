@@ -457,9 +457,7 @@ class Pump:
             shown = [*(entry.event for entry in self._turn.entries), *last]
             heard_upto = min(heard_upto, sum(len(event.text) for event in shown if _is_heard(event)))
         last += [*self._dialect.last_words(), usage]
-        return last, msgspec.structs.replace(
-            ended, detail=detail, usage=usage, heard_upto=heard_upto
-        )
+        return last, msgspec.structs.replace(ended, detail=detail, usage=usage, heard_upto=heard_upto)
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None

@@ -293,7 +293,7 @@ async def test_an_answer_that_comes_slowly_is_not_cut(wire: Wire) -> None:
 
 
 async def test_a_client_that_stays_after_the_end_is_cut_and_has_all(wire: Wire) -> None:
-    async with Simulator(idle_s=0.05) as sim:
+    async with Simulator(idle_s=0.5) as sim:
         seen, entry = await to_the_end(sim, wire)
         assert (seen.code, entry["ended"], wire.text(seen.messages)) == (1001, "completed", ORDER)
 

@@ -10,7 +10,7 @@ from trunkline.core.events import Ended
 from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.dialects.base import Loss
 
-MAX_WORDS: Final = 1_000  # bounds what of a platform's words is looked through; far fewer are shown
+MAX_WORDS: Final = 16_384  # more than any header of ours: no credential in them may be cut in two; far fewer are shown
 FINISH: Final[dict[str, str]] = {
     "stop": "stop",
     "length": "length",
