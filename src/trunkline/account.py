@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from trunkline.connect.rate_limit import LimitedError
-from trunkline.core.events import Delta, Ended, Guarded, ToolCall, Usage
+from trunkline.core.events import AnyEvent, Delta, Ended, Guarded, ToolCall, Usage
 from trunkline.guards.screen import Screen
 from trunkline.stores.base import TurnLog
 from trunkline.telemetry import BytesReceived, Fact, Screened, TurnEnded
@@ -72,6 +73,15 @@ class Account:
         """Hear that the platform, or another, is asked anew at a time; what this attempt used was for nothing."""
         self.usage = None
         self.silent_since = at
+
+    def audible(self, last: Sequence[AnyEvent]) -> int:
+        """Return how many characters a caller may have heard: an answer's, with its `last` events, but no thoughts."""
+        shown = [*(entry.event for entry in self._turn.entries), *last]
+        return sum(
+            len(event.text)
+            for event in shown
+            if isinstance(event, Delta) and event.choice == 0 and event.channel != "reasoning"
+        )
 
     def final_usage(self, model: str) -> Usage:
         """Return the platform's count, or a count of ours: the prompt, and all that was said, released or not."""

@@ -8,10 +8,10 @@ wrong, the turn gets exactly one `Ended`, and nothing after it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeGuard
+from typing import Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from trunkline.connect.errors import CannotAsk
 from trunkline.core.events import AnyEvent, Delta, Ended, Notice, ToolCall, Usage
 from trunkline.core.request import TurnRequest
 from trunkline.dialects.base import Ask, Call, Close, Command, Dialect, Item, Loss, Open, Reopen, Send, WakeAt
+from trunkline.errands import Errands
 from trunkline.guards.chain import Conversations
 from trunkline.guards.json_answer import JsonFault
 from trunkline.guards.screen import Screen
@@ -64,9 +65,8 @@ class Pump:
         self._bytes_before = 0
         self._sent_headers: Mapping[str, str] = {}
         self._source: Source | None = None
-        self._errand: asyncio.Task[None] | None = None
         self._last_open: Open | None = None
-        self._alarms: dict[str, asyncio.TimerHandle] = {}
+        self._errands = Errands(house.tasks, house.clock)
         self._backlog: Backlog | None = None
         self._account = Account(turn, house.clock())
         self._told_unexpected = False
@@ -142,7 +142,7 @@ class Pump:
         if not self.ended and loss.code == UNAUTHORIZED_CLOSE:
             spoken = self._account.first_token_at is not None
             if self._attempts.may_ask_anew(self._sent_headers, spoken=spoken):
-                self._silence()
+                self._errands.stop()
                 self.start()
                 return
         self._take(lambda now: self._dialect.closed(loss, now))
@@ -263,11 +263,11 @@ class Pump:
                 if self._source is not None:
                     self._source.send(data)
             case Call():
-                self._run(self._call(command, self._dialect), "pump.call")
+                self._errands.run(self._call(command, self._dialect), "pump.call")
             case Reopen(earliest=earliest):
                 self._reopen(earliest)
             case WakeAt(at=at):
-                self._alarm("wake", at, self._wake)
+                self._errands.alarm("wake", at, self._wake)
             case Close():
                 self._drop_source()
             case _:
@@ -279,17 +279,7 @@ class Pump:
             return
         self._drop_source()
         self._source = source = self._attempts.upstream.source()
-        self._run(self._connect(source, self._last_open), "pump.connect")
-
-    def _run(self, errand: Coroutine[Any, Any, None], name: str) -> None:
-        """Make a call or a connection. A turn does one such thing at a time: a new one takes an old one's place."""
-        self._stop_errand()
-        self._errand = self._house.tasks.spawn(errand, name)
-
-    def _stop_errand(self) -> None:
-        errand, self._errand = self._errand, None
-        if errand is not None and errand is not asyncio.current_task():
-            errand.cancel()
+        self._errands.run(self._connect(source, self._last_open), "pump.connect")
 
     def _wait(self, seconds: float) -> None:
         self._account.wait(seconds, self._attempts.upstream.timeouts, self._house.clock())
@@ -299,7 +289,7 @@ class Pump:
         self._house.telemetry.tell(Reopened(self._attempts.upstream.name))
         at = max(earliest, self._house.clock() + (self._attempts.retry_after_s or 0.0))
         self._not_silent_until(at)
-        self._alarm("reopen", at, self._open)
+        self._errands.alarm("reopen", at, self._open)
 
     def _not_silent_until(self, at: float) -> None:
         """In the middle of an answer a platform is not silent while there is no link: the whole turn's time counts."""
@@ -344,13 +334,6 @@ class Pump:
     def _wake(self) -> None:
         self._take(self._dialect.wake)
 
-    def _alarm(self, name: str, at: float, ring: Callable[[], None]) -> None:
-        """Ring at a time, unless the turn has ended by then; a second alarm of a name replaces the first."""
-        if name in self._alarms:
-            self._alarms.pop(name).cancel()
-        delay = max(0.0, at - self._house.clock())
-        self._alarms[name] = asyncio.get_running_loop().call_later(delay, ring)
-
     def lost(self) -> None:
         """Hear from the log that it could not keep what came last: the turn ends there, and stops its platform."""
         was_ended, self.ended = self.ended, True
@@ -365,22 +348,15 @@ class Pump:
                 self._on_ended()
 
     def _let_go(self, ended: Ended) -> None:
-        """Let the platform and the alarms go."""
+        """Let the platform go, and all that is under way."""
         self._attempts.over()
         self._backlog = None
-        self._silence()
+        self._errands.stop()
         if ended.outcome == "completed" and self._source is not None:
             source, self._source = self._source, None
             source.finish()
         else:
             self._drop_source()
-
-    def _silence(self) -> None:
-        """Take every alarm back, and break off what is under way."""
-        self._stop_errand()
-        for handle in self._alarms.values():
-            handle.cancel()
-        self._alarms.clear()
 
     def is_current(self, source: Source) -> bool:
         """Tell whether a source is still the one this turn listens to."""
@@ -426,12 +402,12 @@ class Pump:
         if following is None:
             return False
         self._drop_source()
-        self._silence()
+        self._errands.stop()
         self._house.telemetry.tell(Retried(failed, ended.reason, self._attempts.upstream.name))
         if following.notice is not None:
             self._screen = self._make_screen()
             self._house.log.append(self._turn, [following.notice])
-        self._alarm("retry", following.at, self.start)
+        self._errands.alarm("retry", following.at, self.start)
         self._account.begin_again(following.at)
         return True
 
@@ -452,10 +428,7 @@ class Pump:
                     ended = other
         usage = self._account.final_usage(self._attempts.model)
         detail = self._screen.words(self._attempts.upstream.without_secrets(ended.detail))
-        heard_upto = ended.heard_upto
-        if heard_upto is not None:
-            shown = [*(entry.event for entry in self._turn.entries), *last]
-            heard_upto = min(heard_upto, sum(len(event.text) for event in shown if _is_heard(event)))
+        heard_upto = None if ended.heard_upto is None else min(ended.heard_upto, self._account.audible(last))
         last += [*self._dialect.last_words(), usage]
         return last, msgspec.structs.replace(ended, detail=detail, usage=usage, heard_upto=heard_upto)
 
@@ -467,11 +440,6 @@ class Pump:
     def _tell(self, ended: Ended, now: float) -> None:
         for fact in self._account.close(ended, self._attempts.upstream, self._screen, now):
             self._house.telemetry.tell(fact)
-
-
-def _is_heard(event: AnyEvent) -> TypeGuard[Delta]:
-    """Tell whether a caller may hear this: an answer, or what stands in for one."""
-    return isinstance(event, Delta) and event.choice == 0 and event.channel != "reasoning"
 
 
 class _Receiver:
