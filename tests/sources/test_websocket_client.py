@@ -4,114 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 import trustme
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
-from websockets.utils import accept_key
 
+from sources.hearing import WAIT_S, Heard, bare, hear
 from trunkline.dialects.base import Loss
 from trunkline.sources.base import StreamRequest
 from trunkline.sources.websocket_client import MAX_MESSAGE_BYTES, WebSocketClient
-
-WAIT_S = 5
-
-
-@dataclass
-class Heard:
-    """A receiver that writes everything down."""
-
-    events: list[object] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    message: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def opened(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
-        self.events.append("opened")
-
-    def receive(self, data: bytes) -> None:
-        self.events.append(data)
-        self.message.set()
-
-    def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.events.append((status, body))
-        self.over.set()
-
-    def closed(self, loss: Loss) -> None:
-        self.events.append(loss)
-        self.over.set()
-
-    @property
-    def loss(self) -> Loss:
-        last = self.events[-1]
-        assert isinstance(last, Loss)
-        return last
 
 
 @asynccontextmanager
 async def platform(talk: Callable[[ServerConnection], Awaitable[None]], **options: object) -> AsyncIterator[str]:
     async with serve(talk, "127.0.0.1", 0, **options) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-
-
-async def hear(url: str, client: WebSocketClient | None = None, headers: Mapping[str, str] | None = None) -> Heard:
-    heard = Heard()
-    client = client or WebSocketClient()
-    await client.open(StreamRequest("GET", url, headers or {}, b"", 2), heard)
-    async with asyncio.timeout(WAIT_S):
-        await heard.over.wait()
-    client.close()
-    return heard
-
-
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def bare(talk: Talk) -> AsyncIterator[str]:
-    """A platform of bare bytes: it takes the upgrade, and then `talk` has the connection."""
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = (await reader.readuntil(b"\r\n\r\n")).decode()
-        key = next(line.split(": ")[1] for line in request.splitlines() if line.lower().startswith("sec-websocket-key"))
-        head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        writer.write(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode())
-        try:
-            await talk(reader, writer)
-        except ConnectionError:
-            pass  # the client was first
-        finally:
-            writer.transport.abort()
-            over.set()
-
-    over = asyncio.Event()
-    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        await over.wait()
-        await asyncio.sleep(0)  # until the transport is gone
-
-
-@asynccontextmanager
-async def silent() -> AsyncIterator[str]:
-    """A platform that takes one connection and answers nothing on it, until it is closed."""
-    over = asyncio.Event()
-
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.transport.abort()
-        over.set()
-
-    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        await over.wait()
-        await asyncio.sleep(0)  # until the transport is gone
 
 
 async def control_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -388,33 +299,3 @@ async def test_tls_is_verified_and_works_with_a_trusted_authority():
     async with platform(talk, ssl=elsewhere) as url:
         heard = await hear(url.replace("http:", "https:"), WebSocketClient(tls=lambda: trusting))
         assert "certificate" in heard.loss.detail.lower()
-
-
-async def test_the_connection_and_the_handshake_have_a_time_each():
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        address = full.getsockname()
-        callers = [socket.socket() for _ in range(3)]
-        for caller in callers:  # nobody takes them, so that the next one is not even answered
-            caller.settimeout(0)
-            caller.connect_ex(address)
-        heard, client = Heard(), WebSocketClient()
-        request = StreamRequest("GET", f"http://127.0.0.1:{address[1]}/", {}, b"", 0.1, handshake_timeout_s=60)
-        await client.open(request, heard)
-        for caller in callers:
-            caller.close()
-    assert (heard.loss.reason, heard.loss.detail) == ("connect_timeout", "no connection within 0.1 s")
-
-    async with silent() as url:
-        heard = Heard()
-        await WebSocketClient().open(StreamRequest("GET", url, {}, b"", 60, handshake_timeout_s=0.1), heard)
-    assert (heard.loss.reason, heard.loss.detail) == ("handshake_timeout", "no handshake within 0.1 s")
-
-
-async def test_a_stream_that_is_given_up_while_it_connects_is_never_heard_of():
-    async with silent() as url:
-        heard, client = Heard(), WebSocketClient()
-        opening = asyncio.ensure_future(client.open(StreamRequest("GET", url, {}, b"", 2, 0.1), heard))
-        await asyncio.sleep(0)
-        client.close()
-        await opening
-    assert heard.events == []

@@ -13,7 +13,7 @@ from trunkline.dialects.base import Loss
 class StreamRequest:
     """What to open: `url` is absolute; `headers` already hold the credentials.
 
-    The second time is that of a WebSocket's handshake, from when its connection stands.
+    The second time is that of TLS and a WebSocket's handshake, from when its connection stands.
     """
 
     method: str
@@ -47,7 +47,10 @@ class Source(Protocol):
     """One stream. `open` connects; after it, everything happens in callbacks."""
 
     async def open(self, request: StreamRequest, receiver: Receiver) -> None:
-        """Connect and send the request. Raises nothing: what fails is told to the receiver."""
+        """Connect and send the request. Raises nothing: what fails is told to the receiver.
+
+        Cancelled, it is as if the stream were closed. Either way no connection outlives it that is not a stream.
+        """
 
     def send(self, data: bytes) -> None:
         """Send one message, where the transport has messages."""
@@ -56,4 +59,7 @@ class Source(Protocol):
         """The answer is complete: no more calls to the receiver; the connection may be kept for another stream."""
 
     def close(self) -> None:
-        """Drop the stream now, so that the platform stops generating; no more calls to the receiver."""
+        """Drop the stream now, so that the platform stops generating; no more calls to the receiver.
+
+        While `open` is at work, its connection is dropped, in whatever state it is, and `open` returns.
+        """

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import picows
+from picows.url import parse_url
 
 from trunkline.connect.tls import client_context
 from trunkline.dialects.base import Loss
 from trunkline.sources.base import Receiver, StreamRequest
+from trunkline.sources.websocket_handshake import Handshake, Refusal, dial
 
 MAX_MESSAGE_BYTES: Final = 1 << 20  # a security limit, over all frames of a message
-RECEIVE_BYTES: Final = 1 << 16  # bounds what one read brings, and so how long it holds the others up
 LONG_READ_S: Final = 0.005  # of CPU; a read that takes more is a flood: many messages at once, or very many frames
 REST: Final = 4  # after one the link is left alone for so many times as long, and the platform is held back
 PING_EVERY_S: Final = 20.0
@@ -41,44 +41,52 @@ class WebSocketClient:
         self._tls = tls
         self._listener: _Listener | None = None
         self._given_up = False
+        self._limit: asyncio.Timeout | None = None  # of the connection or the handshake that is under way
 
     async def open(self, request: StreamRequest, receiver: Receiver) -> None:
         """Make the handshake; a refusal of it is told as `refused` with its status."""
-        url = request.url.replace("http", "ws", 1) if request.url.startswith("http") else request.url
+        if self._given_up:
+            return
         self._listener = listener = _Listener(receiver, self._ping_every_s, self._pong_within_s)
-        late = _late("connect_timeout", "connection", request.connect_timeout_s)
         try:
-            async with asyncio.timeout(request.connect_timeout_s) as limit:
+            failure = await self._connect(request, listener)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if failure is None or listener.left:
+            return
+        listener.leave(None)
+        if isinstance(failure, Refusal):
+            receiver.refused(failure.status, failure.headers, failure.body)
+        else:
+            receiver.closed(failure)
 
-                async def dial(address: picows.WSParsedURL) -> socket.socket:
-                    nonlocal late
-                    connection = await _dial(address.host, address.port)
+    async def _connect(self, request: StreamRequest, listener: _Listener) -> Refusal | Loss | None:
+        """Return why there is no link; None where there is one, or has been."""
+        url = request.url.replace("http", "ws", 1) if request.url.startswith("http") else request.url
+        tls = self._tls() if url.startswith("wss:") else None
+        handshake: Handshake | None = None
+        late = _late("connect_timeout", "connection", request.connect_timeout_s)
+        self._limit = limit = asyncio.timeout(request.connect_timeout_s)
+        try:
+            async with limit:
+                address = parse_url(url)
+                handshake = Handshake(address, request.headers, listener.accepted, MAX_MESSAGE_BYTES)
+                connection = await dial(address.host, address.port)
+                if not listener.left:  # else the time that `close` set is not to be put off
                     late = _late("handshake_timeout", "handshake", request.handshake_timeout_s)
                     limit.reschedule(asyncio.get_running_loop().time() + request.handshake_timeout_s)
-                    return connection
-
-                await picows.ws_connect(
-                    lambda: listener,
-                    url,
-                    ssl_context=self._tls() if url.startswith("wss:") else None,
-                    socket_factory=dial,
-                    websocket_handshake_timeout=request.handshake_timeout_s,
-                    enable_auto_pong=False,
-                    max_frame_size=MAX_MESSAGE_BYTES,
-                    max_redirects=0,
-                    extra_headers=dict(request.headers),
-                )
-        except picows.WSHandshakeError as error:
-            self._refused(error, receiver)
+                return await handshake.outcome(connection, tls)
         except TimeoutError:
-            self._tell(receiver, late)
-        except (OSError, picows.WSError) as error:
+            # A loop that was held up may read the answer in the very turn in which it notices the time.
+            if listener.connected:
+                return None
+            return (handshake and handshake.refusal) or late
+        except (OSError, ValueError, picows.WSError) as error:
             detail = f"no connection: {str(error) or type(error).__name__}"
-            self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
-        else:
-            if not listener.connected:
-                detail = "no connection: it was closed before any answer to the handshake"
-                self._tell(receiver, Loss(clean=False, reason="upstream_unavailable", detail=detail))
+            return Loss(clean=False, reason="upstream_unavailable", detail=detail)
+        finally:
+            self._limit = None
 
     def send(self, data: bytes) -> None:
         """Send one text message; on a link that is gone it is dropped, and `closed` tells of the loss."""
@@ -91,23 +99,12 @@ class WebSocketClient:
             self._listener.leave(picows.WSCloseCode.OK)
 
     def close(self) -> None:
-        """Drop the link now."""
+        """Drop the link now, or what is to become one."""
         self._given_up = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
         if self._listener is not None:
             self._listener.leave(None)
-
-    def _tell(self, receiver: Receiver, loss: Loss) -> None:
-        if not self._given_up:
-            receiver.closed(loss)
-
-    def _refused(self, error: picows.WSHandshakeError, receiver: Receiver) -> None:
-        if self._given_up:
-            return
-        response = error.response
-        if response is None:
-            receiver.closed(Loss(clean=False, reason="upstream_unavailable", detail=f"no handshake: {error}"))
-            return
-        receiver.refused(int(response.status), _lower(response.headers), error.raw_body or b"")
 
 
 class _Listener(picows.WSListener):
@@ -129,8 +126,14 @@ class _Listener(picows.WSListener):
         self._owed_pong: bytes | None = None
         self._loss: Loss | None = None
         self._farewell: asyncio.Task[None] | None = None
+        self._headers: Mapping[str, str] = {}
         self.connected = False
         """Whether the handshake has ever been answered."""
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody wants to hear of the link any more, or it is gone."""
+        return self._receiver is None
 
     def send(self, data: bytes) -> None:
         if self._transport is not None:
@@ -146,6 +149,11 @@ class _Listener(picows.WSListener):
                 self._transport.send_close(code)
                 _hang_up(self._transport)
 
+    def accepted(self, headers: Mapping[str, str]) -> _Listener:
+        """Take the headers of the acceptance; that it is connected follows at once."""
+        self._headers = headers
+        return self
+
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
         self.connected = True
@@ -153,7 +161,7 @@ class _Listener(picows.WSListener):
             transport.disconnect(graceful=False)
         else:
             self._next_ping = self._loop.call_later(self._ping_every_s, self._ping, transport)
-            self._receiver.opened(_lower(transport.response.headers))
+            self._receiver.opened(self._headers)
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         # The time of this thread, not of the clock: who has to wait for a core was not flooded.
@@ -272,27 +280,6 @@ def _broken(detail: str) -> picows.WSProtocolError:
     return picows.WSProtocolError(picows.WSCloseCode.PROTOCOL_ERROR, detail)
 
 
-async def _dial(host: str, port: int) -> socket.socket:
-    """Connect to the first of a host's addresses that takes it. Raises `OSError` of the last."""
-    loop = asyncio.get_running_loop()
-    problem = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(0)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-            await loop.sock_connect(connection, address)
-        except OSError as error:
-            connection.close()
-            problem = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise problem
-
-
 def _late(reason: str, what: str, limit_s: float) -> Loss:
     return Loss(clean=False, reason=reason, detail=f"no {what} within {limit_s:g} s")
 
@@ -300,11 +287,6 @@ def _late(reason: str, what: str, limit_s: float) -> Loss:
 def _hang_up(transport: picows.WSTransport) -> None:
     """Close a connection after a close frame; a platform that does not even read it is not waited for."""
     transport.disconnect(graceful=transport.underlying_transport.get_write_buffer_size() == 0)
-
-
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers with their names in lower case."""
-    return {str(name).lower(): str(value) for name, value in headers.items()}
 
 
 def _loss_of(transport: picows.WSTransport) -> Loss:
