@@ -366,3 +366,112 @@ async def test_a_flood_lets_the_loop_turn_in_between(pool):
         counting.cancel()
     assert len(listener.data) == 6_000_000
     assert turns > 20
+
+
+GivingUp = Callable[[SseClient, "asyncio.Future[None]"], object]
+
+
+@pytest.fixture(params=["closed", "cancelled"])
+def give_up(request) -> GivingUp:
+    return (lambda client, _: client.close()) if request.param == "closed" else (lambda _, opening: opening.cancel())
+
+
+async def opening_ends(opening: asyncio.Future[None]) -> None:
+    """See that `open` returns at once, or is cancelled."""
+    async with asyncio.timeout(2):
+        await asyncio.wait([opening])
+    assert opening.cancelled() or opening.result() is None
+
+
+async def test_tls_that_is_given_up_leaves_no_connection(pool, give_up):
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        begun.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    async with server(silent) as (url, _):
+        listener, client = Listener(), SseClient(pool)
+        request = StreamRequest("POST", url.replace("http:", "https:"), {}, b"", 60)
+        opening = asyncio.ensure_future(client.open(request, listener))
+        await begun.wait()
+        give_up(client, opening)
+        async with asyncio.timeout(2):
+            await gone.wait()
+        await opening_ends(opening)
+    assert listener.heard == []
+
+
+async def test_a_request_on_a_kept_connection_that_is_given_up_leaves_no_connection(pool, give_up):
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK + BODY)
+        await read_request(reader)
+        asked.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    async with server(handle) as (url, _):
+        _, first = await ask(pool, url)
+        await first.over.wait()
+        listener, client = Listener(), SseClient(pool)
+        opening = asyncio.ensure_future(client.open(StreamRequest("POST", url, {}, b"{}", 60), listener))
+        await asked.wait()
+        give_up(client, opening)
+        async with asyncio.timeout(2):
+            await gone.wait()
+        await opening_ends(opening)
+    assert listener.heard == []
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_no_connection_stays_whenever_it_is_given_up(give_up, is_secure):
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    live = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal live
+        live += 1
+        try:
+            await read_request(reader)
+            writer.write(OK + b"5\r\nhello\r\n")
+            await reader.read()
+        finally:
+            live -= 1
+
+    async with server(handle, context if is_secure else None) as (url, connections):
+        for turns in range(60):
+            pool = SsePool(lambda: trusting)
+            listener, client = Listener(), SseClient(pool)
+            opening = asyncio.ensure_future(client.open(StreamRequest("POST", url, {}, b"", 60), listener))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            give_up(client, opening)
+            if opening.done():  # it is a stream by now, which nobody can cancel
+                client.close()
+            before = list(listener.heard)
+            await opening_ends(opening)
+            client.close()
+            assert listener.heard == before
+            assert before in ([], ["opened"])
+        async with asyncio.timeout(2):
+            while live:
+                await asyncio.sleep(0.01)
+    assert connections
+
+
+async def test_a_stream_that_is_closed_before_it_is_opened_asks_nobody(pool):
+    listener, client = Listener(), SseClient(pool)
+    client.close()
+    await client.open(StreamRequest("POST", "http://127.0.0.1:9/", {}, b"", 60), listener)
+    assert listener.heard == []

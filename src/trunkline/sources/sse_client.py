@@ -38,14 +38,13 @@ class SsePool:
         """How many connections wait to be used again."""
         return sum(map(len, self._idle.values()))
 
-    async def connect(self, origin: Origin, timeout_s: float) -> Connection:
-        """Open a fresh connection. Raises `OSError`, `ssl.SSLError` or `TimeoutError`."""
+    async def connect(self, origin: Origin) -> Connection:
+        """Open a fresh connection. Raises `OSError` or `ssl.SSLError`; cancelled, it leaves none."""
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout_s):
-            _, protocol = await loop.create_connection(
-                lambda: Connection(self, origin), host, port, ssl=self._tls() if scheme == "https" else None
-            )
+        _, protocol = await loop.create_connection(
+            lambda: Connection(self, origin), host, port, ssl=self._tls() if scheme == "https" else None
+        )
         self._open.add(protocol)
         return protocol
 
@@ -87,10 +86,13 @@ class SseClient:
     def __init__(self, pool: SsePool) -> None:
         self._pool = pool
         self._connection: Connection | None = None
+        self._limit: asyncio.Timeout | None = None  # of the connection that is under way
         self._given_up = False
 
     async def open(self, request: StreamRequest, receiver: Receiver) -> None:
         """Send the request on an idle connection or a fresh one, and hand the answer to the receiver."""
+        if self._given_up:
+            return
         parts = urlsplit(request.url)
         scheme, host = parts.scheme, parts.hostname or ""
         origin = (scheme, host, parts.port or (443 if scheme == "https" else 80))
@@ -100,25 +102,36 @@ class SseClient:
         except ValueError as error:
             receiver.closed(Loss(clean=False, reason="internal_error", detail=str(error)))
             return
+        try:
+            await self._ask(origin, head + request.body, request.connect_timeout_s, receiver)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    async def _ask(self, origin: Origin, data: bytes, connect_timeout_s: float, receiver: Receiver) -> None:
         connection = self._pool.take(origin)
         if connection is not None:
             self._connection = connection
             # A server may close an idle connection in the very moment it is used again. As long as no byte of an
             # answer came, nothing was heard, and a fresh connection is tried once.
-            stale = await connection.exchange(head + request.body, receiver, retry_when_stale=True)
+            stale = await connection.exchange(data, receiver, retry_when_stale=True)
             if not stale or self._given_up:
                 return
+        self._limit = asyncio.timeout(connect_timeout_s)
         try:
-            connection = await self._pool.connect(origin, request.connect_timeout_s)
+            async with self._limit:
+                connection = await self._pool.connect(origin)
         except (OSError, TimeoutError) as error:
             if not self._given_up:
-                receiver.closed(_connect_loss(error, f"{host}:{origin[2]}", request.connect_timeout_s))
+                receiver.closed(_connect_loss(error, f"{origin[1]}:{origin[2]}", connect_timeout_s))
             return
+        finally:
+            self._limit = None
         if self._given_up:
             connection.abort()
             return
         self._connection = connection
-        await connection.exchange(head + request.body, receiver, retry_when_stale=False)
+        await connection.exchange(data, receiver, retry_when_stale=False)
 
     def send(self, data: bytes) -> None:
         """Never asked for: an HTTP answer takes nothing more from us."""
@@ -130,8 +143,10 @@ class SseClient:
             self._connection.drain()
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, or what is to become one."""
         self._given_up = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
         if self._connection is not None:
             self._connection.abort()
 
