@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import aiofastnet
 import httptools
 import picows
-from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its own, hence the bound in pyproject.toml
 from picows.url import WSParsedURL
 
 from trunkline.dialects.base import Loss
@@ -140,7 +140,7 @@ class Handshake(asyncio.BufferedProtocol):
         except httptools.HttpParserError as error:
             wrong = f"expected an HTTP/1.1 answer to the handshake: {error}"
         if self._status == _SWITCHING:
-            self._switch(rest)
+            self._switch(rest, wrong)
         elif self._status:
             if self._complete or wrong or len(self._body) >= MAX_ERROR_BODY_BYTES:
                 self._answer.set_result(self.refusal)
@@ -188,11 +188,11 @@ class Handshake(asyncio.BufferedProtocol):
 
     # The acceptance
 
-    def _switch(self, rest: bytes) -> None:
+    def _switch(self, rest: bytes, wrong: str) -> None:
         """Check a 101, and leave the connection to picows with what came after it; or say what is wrong with it."""
         request = self._link.transport.request.headers
         accept = _accept_of(request["Sec-WebSocket-Key"])
-        wrong = self._fault(accept, _listed(", ".join(request.getall("Sec-WebSocket-Protocol", []))))
+        wrong = self._fault(accept, _listed(", ".join(request.getall("Sec-WebSocket-Protocol", [])))) or wrong
         if wrong:
             self._answer.set_result(_loss("handshake_rejected", f"the answer to the handshake is no upgrade: {wrong}"))
             return
