@@ -41,12 +41,15 @@ class SsePool:
     async def connect(self, origin: Origin) -> Connection:
         """Open a fresh connection. Raises `OSError` or `ssl.SSLError`; cancelled, it leaves none."""
         scheme, host, port = origin
-        loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(
-            lambda: Connection(self, origin), host, port, ssl=self._tls() if scheme == "https" else None
-        )
-        self._open.add(protocol)
-        return protocol
+        tls = self._tls() if scheme == "https" else None
+        connection = Connection(self, origin)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: connection, host, port, ssl=tls)
+        except asyncio.CancelledError:
+            connection.abort()  # asyncio would wait for the good-bye of TLS
+            raise
+        self._open.add(connection)
+        return connection
 
     def take(self, origin: Origin) -> Connection | None:
         """Take the idle connection that was used last, if there is one that is alive."""
