@@ -198,7 +198,8 @@ SOCKET_LINES: Final = (
     _socket("gap=2", "sequence_gap stop stop"),
     _socket("unnumbered=2", "upstream_protocol - -", "part"),
     *(_socket(words, "stop - -") for words in (
-        "unnumbered-end", "unnumbered-end reorder=8", "unnumbered-end reorder=8 closes", "unnumbered-end reset-after=4",
+        "early-end=2", "unnumbered-end", "unnumbered-end early-end=1", "unnumbered-end early-end=3 closes",
+        "unnumbered-end reorder=8 duplicates", "unnumbered-end early-end=2 reset-after=4",
     )),
     _socket("unnumbered-end gap=2", "sequence_gap - -"),
     _socket("stall-after=4", " ".join(["between_tokens_timeout"] * 3)),

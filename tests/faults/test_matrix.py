@@ -17,7 +17,7 @@ NOT_OVER_A_WEBSOCKET = {
 }  # fmt: skip
 # What only one of the wires has: sequence numbers and replay, a handshake by message, arrays of tokens.
 ONLY = {
-    CONVERSATIONS: {"gap", "replay", "no-sequence", "unnumbered", "unnumbered-end"},
+    CONVERSATIONS: {"gap", "early-end", "replay", "no-sequence", "unnumbered", "unnumbered-end"},
     GATEWAY: {"handshake"},
     COGNIGY: {"speaks-first", "byte-tokens"},
 }

@@ -101,12 +101,12 @@ async def test_a_conversation_that_cannot_go_on_says_why(simulator: Simulator, f
     assert records[0]["meant"].startswith(text)
 
 
-@pytest.mark.parametrize("more", [[], ["closes"], ["duplicates"], ["reset-after=20"]], ids=word)
+@pytest.mark.parametrize("more", [[], ["closes"], ["duplicates"], ["reset-after=20"], ["reorder=40"]], ids=word)
 async def test_an_end_mark_without_a_number_leaves_nothing_out_that_it_has_overtaken(
     simulator: Simulator, more: list[str]
 ):
     async with relay_of(simulator, CONVERSATIONS, gap_s=0.2) as relay:
-        simulator.set_faults(["unnumbered-end", "reorder=40", *more], at="platform")
+        simulator.set_faults(["unnumbered-end", "early-end=2", *more], at="platform")
         text, _, ended = await ask(relay, CONVERSATIONS)
     records = await streams(simulator, CONVERSATIONS)
     assert (text, ended.outcome, ended.reason) == (records[-1]["meant"], "completed", "stop")

@@ -305,6 +305,16 @@ async def test_the_end_mark_is_reordered_too() -> None:
     assert last == {True, False}
 
 
+@pytest.mark.parametrize("early", [1, 3, 1_000])
+async def test_the_end_mark_may_overtake_the_last_pieces(sim: Simulator, early: int) -> None:
+    sim.set_faults([f"early-end={early}", "closes"])
+    async with link(sim, CONVERSATIONS) as socket:
+        await subscribe(socket)
+        numbers = sequences(await see(socket))
+    pieces = list(range(len(PIECES)))
+    assert numbers == [*pieces[:-early], len(PIECES), *pieces[-early:]]
+
+
 async def test_a_gap_is_never_filled(sim: Simulator) -> None:
     sim.set_faults(["gap=4"])
     seen = await answer(sim)

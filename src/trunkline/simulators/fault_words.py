@@ -174,6 +174,7 @@ SOCKET_FAULTS: dict[str, Fault] = {
     # the order, on a wire with sequence numbers
     "duplicates": Fault("some pieces come twice"),
     "reorder": Fault("pieces and end mark come in another order, each within a window of N", _size),
+    "early-end": Fault("the end mark overtakes the last N pieces", _size),
     "gap": Fault("the piece with the sequence number N is never sent", _count),
     "no-sequence": Fault(
         "a turn without sequence numbers, on later connections too; nothing is doubled, reordered or left out then"

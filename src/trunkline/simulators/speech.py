@@ -153,7 +153,8 @@ def _places(answer: Answer, wire: Wire, faults: Faults, rng: random.Random, star
     if not wire.sequenced:
         return [*places, _END]
     gap = faults.number("gap")
-    places = [place for place in [*places, _END] if place != gap]
+    places = [place for place in places if place != gap]
+    places.insert(len(places) - min(len(places), faults.number("early-end") or 0), _END)
     if window := faults.number("reorder"):
         blocks = [places[begin : begin + window] for begin in range(0, len(places), window)]
         places = [place for block in blocks for place in rng.sample(block, len(block))]
