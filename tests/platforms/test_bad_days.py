@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conftest import PATIENCE
 from platforms.asking import COGNIGY, CONVERSATIONS, GATEWAY, HASTE, PRESETS, ask, relay_of, settings_of, streams, word
 from trunkline import Relay
 from trunkline.simulators import Simulator
@@ -45,6 +46,38 @@ async def test_each_bad_day_has_its_reason_and_nothing_is_made_up(
     record = (await streams(simulator, preset))[-1]
     assert (ended.outcome, ended.reason) == ("failed", reason), ended.detail
     assert record["text"].startswith(text)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("faults", "reason", "limit"),
+    [
+        (["late-101=60000"], "handshake_timeout", "handshake_s"),
+        (["stall-after=0"], "first_token_timeout", "first_token_s"),
+        (["stall-after=4"], "between_tokens_timeout", "between_tokens_s"),
+        (["drip=100", "cut=20"], "turn_timeout", "turn_s"),
+    ],
+    ids=word,
+)
+async def test_each_step_has_a_time_and_an_end_of_its_own(
+    simulator: Simulator, preset: str, faults: list[str], reason: str, limit: str
+):
+    async with relay_of(simulator, preset, timeouts={**PATIENCE, "handshake_s": 3, limit: 0.3}) as relay:
+        simulator.set_faults(faults, at="platform")
+        text, _, ended = await ask(relay, preset)
+    (record,) = await streams(simulator, preset)
+    assert (ended.outcome, ended.reason) == ("failed", reason), ended.detail
+    assert record["meant"].startswith(text)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+async def test_a_101_that_comes_too_late_is_given_up_for_a_second_one(simulator: Simulator, preset: str):
+    async with relay_of(simulator, preset, attempts=2, timeouts={**PATIENCE, "handshake_s": 0.3}) as relay:
+        simulator.set_faults(["late-101=60000"], at="platform")
+        text, _, ended = await ask(relay, preset)
+    first, second = await streams(simulator, preset)
+    assert (text, ended.reason) == (second["meant"], "stop")
+    assert (first["ended"], first["status"], first["frames"]) == ("client_gone", None, [])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
