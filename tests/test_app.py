@@ -61,6 +61,32 @@ async def test_one_turn_that_fails_in_the_sweep_stops_no_other_turns_clock(simul
     assert events[-1].reason == "first_token_timeout"
 
 
+@pytest.mark.parametrize("broken", ["the turns' sweep", "the log's sweep", "the store's sweep"])
+async def test_a_sweep_that_fails_stops_no_turns_clock_and_is_told(simulator, broken: str):
+    swept: list[str] = []
+
+    def fail(*_: object) -> None:
+        swept.append(broken)
+        raise RuntimeError("words of a customer")
+
+    hasty = {"connect_s": 2, "first_token_s": 0.3, "between_tokens_s": 0.3, "turn_s": 10}
+    async with Relay(settings_for(f"{simulator.url}/v1", timeouts=hasty)) as relay:
+        match broken:
+            case "the turns' sweep":
+                sweep = relay.turns.sweep
+                relay.turns.sweep = lambda: sweep() if swept else fail()  # type: ignore[method-assign, func-returns-value]
+            case "the log's sweep":
+                relay.turns.house.log.sweep = fail  # type: ignore[method-assign]
+                relay.turns.house.log.store.sweep = lambda now_ms: swept.append("the store")  # type: ignore[method-assign]
+            case _:
+                relay.turns.house.log.store.sweep = fail  # type: ignore[method-assign]
+        events = [event async for event in relay.stream(TurnRequest(input="sim:fault=stall"))]
+        assert b'trunkline_internal_errors_total{where="sweep"}' in relay.telemetry.exposition()
+    assert isinstance(events[-1], Ended)
+    assert events[-1].reason == "first_token_timeout"
+    assert set(swept) == {broken} | ({"the store"} if broken == "the log's sweep" else set())
+
+
 async def test_two_relays_live_in_one_process_and_know_nothing_of_each_other(simulator):
     settings = settings_for(f"{simulator.url}/v1")
     async with Relay(settings) as one, Relay(settings) as two:

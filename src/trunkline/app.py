@@ -172,11 +172,14 @@ class Relay:
                     for entry in batch:
                         yield entry.event
 
-    @staticmethod
-    async def _sweep(turns: Turns) -> None:
+    async def _sweep(self, turns: Turns) -> None:
+        every_s = turns.sweep_s
         while True:
-            await asyncio.sleep(turns.sweep_s)
-            turns.sweep()
+            await asyncio.sleep(every_s)
+            try:
+                turns.sweep()
+            except Exception as error:  # noqa: BLE001 - without this clock no turn would ever time out again
+                self.telemetry.tell(internal_error("sweep", error))
 
 
 def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None = None) -> FastAPI:

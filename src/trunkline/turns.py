@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, ParamSpec
 
 from trunkline.admission import Admission, Admitted
 from trunkline.core.errors import Overloaded, TurnForgotten, TurnNotFound
@@ -24,6 +24,8 @@ from trunkline.pump import House, Pump
 from trunkline.stores.base import STORE_FAULTS, Query, TurnLog
 from trunkline.telemetry import TurnStarted, internal_error
 from trunkline.upstreams import Upstream
+
+P = ParamSpec("P")
 
 SLOWEST_SWEEP_S: Final = 1.0
 FASTEST_SWEEP_S: Final = 0.02
@@ -244,12 +246,15 @@ class Turns:
         """Look at the clock for all turns and readers at once, so that no token needs a timer."""
         now = self.house.clock()
         for opened in list(self._open.values()):
-            try:
-                self._sweep_one(opened, now)
-            except Exception as error:  # noqa: BLE001 - one turn must not stop the clock of all others
-                self.house.telemetry.tell(internal_error("sweep", error))
-        self.house.log.sweep(now, self.limits.keep_alive_s)
-        self.house.log.store.sweep(self.wall_ms())
+            self._sweep_alone(self._sweep_one, opened, now)
+        self._sweep_alone(self.house.log.sweep, now, self.limits.keep_alive_s)
+        self._sweep_alone(self.house.log.store.sweep, self.wall_ms())
+
+    def _sweep_alone(self, sweep: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            sweep(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - one turn, or the log, must not stop the clock of all others
+            self.house.telemetry.tell(internal_error("sweep", error))
 
     @staticmethod
     def _sweep_one(opened: _Open, now: float) -> None:
