@@ -165,6 +165,19 @@ def test_a_total_is_the_platforms_where_it_gives_one_and_else_the_sum(play):
     )
 
 
+@pytest.mark.parametrize("count", [-5, 1e30, 10**23, 1 << 53, "7", True, [7]], ids=repr)
+def test_a_count_that_is_none_is_not_taken_and_costs_no_text(play, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 3}
+    script = play() >> data({"choices": [choice("Hello", finish="stop")], "usage": usage})
+    script << Delta("Hello", 0) << Usage(0, 3, 3, "platform") >> DONE << STOPPED
+
+
+@pytest.mark.parametrize("usage", [7, "7", [], {}, {"prompt_tokens": -1}], ids=repr)
+def test_usage_that_counts_nothing_is_none(play, usage):
+    script = play() >> data({"choices": [choice("Hello", finish="stop")], "usage": usage})
+    script << Delta("Hello", 0) >> DONE << STOPPED
+
+
 # The end
 
 

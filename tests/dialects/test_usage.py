@@ -16,6 +16,9 @@ from trunkline.dialects.usage import usage_of
         ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 9}, (1, 2, 9)),
         ({"prompt_tokens": 1, "completion_tokens": 2.0}, (1, 2, 3)),
         ({"completion_tokens": 2, "total_tokens": None}, (0, 2, 2)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 0}, (1, 2, 3)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, (0, 0, 0)),
+        ({"prompt_tokens": (1 << 53) - 1, "completion_tokens": 1 << 53}, ((1 << 53) - 1, 0, (1 << 53) - 1)),
         ({"prompt_tokens": 5, "completion_tokens": -1}, (5, 0, 5)),
     ],
 )

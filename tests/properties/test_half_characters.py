@@ -33,7 +33,7 @@ GUARDS = [Guard(None), Guard(GuardSettings(), None), Guard(GuardSettings(tool_ar
 CALL = {"index": 0, "id": "call_1", "function": {"name": "look_up", "arguments": '{"order": "7"}'}}
 SAID = {"content": "Hi", "reasoning_content": "Hm", "refusal": "No", "tool_calls": [CALL]}
 OPENAI = [
-    {"choices": [{"index": 0, "delta": SAID, "finish_reason": None}], "usage": {"prompt_tokens": 7}},
+    {"choices": [{"index": 0, "delta": SAID, "finish_reason": None}], "usage": {"prompt_tokens": 7, "kind": "x"}},
     {"choices": [{"index": 1, "delta": {"content": "Hi"}, "finish_reason": "stop"}]},
     {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
     {"error": {"message": "no such model", "code": "x"}},

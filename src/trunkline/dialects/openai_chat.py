@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
-from trunkline.core.events import Channel, Delta, Ended, Notice, ToolCall, Usage
+from trunkline.core.events import Channel, Delta, Ended, Notice, ToolCall
 from trunkline.core.foreign_json import UNREADABLE, reader
 from trunkline.core.request import Message
 from trunkline.core.sse import SseDecoder, SseEvent
 from trunkline.dialects.base import Ask, Item, Loss, Open
 from trunkline.dialects.ends import BROKEN_OFF, ENDINGS, FINISH, error_words, refused
 from trunkline.dialects.tally import Tally
+from trunkline.dialects.usage import usage_of
 
 MAX_CHOICES: Final = 128  # bounds what a stream of ever new choices would hold
 MAX_TOOL_CALLS: Final = 128  # likewise
@@ -46,15 +47,9 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    total_tokens: float | None = None
-
-
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
     error: Any = None
     detail: Any = None
     message: Any = None
@@ -205,10 +200,9 @@ class OpenAIChat:
                 self._finish.setdefault(choice.index, None)
                 if self._finish[choice.index] is None:
                     self._finish[choice.index] = FINISH.get(choice.finish_reason, "stop")
-        if chunk.usage is not None:
-            prompt, completion = int(chunk.usage.prompt_tokens or 0), int(chunk.usage.completion_tokens or 0)
-            total = int(chunk.usage.total_tokens or prompt + completion)
-            items.append(Usage(prompt, completion, total, "platform"))
+        usage = usage_of(chunk.usage)
+        if usage is not None:
+            items.append(usage)
         return False
 
     def _all_finished(self) -> bool:

@@ -13,11 +13,10 @@ def usage_of(value: Any) -> Usage | None:
         return None
     prompt = _count(value.get("prompt_tokens"))
     completion = _count(value.get("completion_tokens"))
-    total = _count(value.get("total_tokens"))
+    total = _count(value.get("total_tokens")) or 0  # a total of nothing is none
     if prompt is None and completion is None:
         return None
-    both = (prompt or 0) + (completion or 0)
-    return Usage(prompt or 0, completion or 0, both if total is None else total, "platform")
+    return Usage(prompt or 0, completion or 0, total or (prompt or 0) + (completion or 0), "platform")
 
 
 def _count(value: Any) -> int | None:
