@@ -11,7 +11,7 @@ from stores.houses import LOST, STOP, House, events_of, shown
 from stores.writing import SMALL, is_anywhere, key, path_of, started, text_of, turn_id
 from trunkline.core.errors import DatabaseError, Overloaded, TurnForgotten
 from trunkline.core.events import Delta, Ended
-from trunkline.stores import archiving
+from trunkline.stores import archiving, shelf
 from trunkline.stores import durable as module
 from trunkline.stores.base import Query
 from trunkline.stores.segment import Batch
@@ -73,7 +73,7 @@ async def test_a_turn_that_ended_is_the_same_to_readers_before_and_after_it_is_a
 
 
 async def test_a_turn_that_left_the_memory_is_read_from_the_archive(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 1)
+    monkeypatch.setattr(shelf, "MAX_RECENT", 1)
     one = house.whole(1, "a")
     house.whole(2, "b")
     await house.store.settle()
@@ -172,61 +172,6 @@ async def test_the_next_segment_is_laid_out_by_the_sweep(house):
     assert house.journal.segments() == [1, 2]
 
 
-# Loading
-
-
-async def test_those_who_look_for_a_turn_at_once_share_one_load(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 0)
-    house.whole(1, "a")
-    await house.store.settle()
-    house.readers.held = True
-    house.archive.calls.clear()
-    looking = [asyncio.ensure_future(house.store.find(turn_id(1))) for _ in range(5)]
-    await house.readers.is_given()
-    house.readers.release()
-    found = await asyncio.gather(*looking)
-    assert house.archive.calls == ["find"]
-    assert len(set(map(id, found))) == 1
-
-
-async def test_who_leaves_does_not_take_the_load_from_the_others(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 0)
-    house.whole(1, "a")
-    await house.store.settle()
-    house.readers.held = True
-    first, second = (asyncio.ensure_future(house.store.find(turn_id(1))) for _ in range(2))
-    await house.readers.is_given()
-    first.cancel()
-    await asyncio.sleep(0)
-    house.readers.release()
-    assert text_of((await second).entries) == "a"
-
-
-async def test_a_load_that_failed_is_tried_again_by_the_next_who_looks(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 0)
-    house.whole(1, "a")
-    await house.store.settle()
-    house.archive.is_down()
-    with pytest.raises(Overloaded):
-        await house.store.find(turn_id(1))
-    house.archive.is_back()
-    assert text_of((await house.store.find(turn_id(1))).entries) == "a"
-
-
-async def test_a_turn_whose_segment_goes_while_it_is_loaded_is_found_in_the_archive(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
-    house.whole(1, "a")
-    house.readers.held = True
-    looking = asyncio.ensure_future(house.store.find(turn_id(1)))
-    await house.readers.is_given()
-    await house.store.settle()
-    house.now_ms += module.OLDEST_SEGMENT_MS
-    await house.sweep()
-    assert house.journal.segments() == [2]
-    house.readers.release()
-    assert text_of((await looking).entries) == "a"
-
-
 # Recovered turns
 
 
@@ -317,7 +262,7 @@ async def test_a_turn_that_is_damaged_after_the_recovery_keeps_no_other_from_the
 @pytest.mark.parametrize("stage", ["open", "owed", "archived", "evicted", "recovered", "left memory"])
 async def test_a_turn_is_forgotten_at_every_stage_and_its_text_is_in_no_file(tmp_path, monkeypatch, stage):
     if stage == "evicted":
-        monkeypatch.setattr(module, "MAX_RECENT", 0)
+        monkeypatch.setattr(shelf, "MAX_RECENT", 0)
     if stage == "left memory":
         monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
     async with House(tmp_path) as house:
@@ -367,7 +312,7 @@ async def test_a_turn_is_gone_from_the_moment_it_is_to_be_forgotten(house):
 
 
 async def test_forgetting_wins_over_a_load_that_is_under_way(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 1)
+    monkeypatch.setattr(shelf, "MAX_RECENT", 1)
     house.whole(1, "secret")
     house.whole(2, "b")
     await house.store.settle()
@@ -406,7 +351,7 @@ async def test_forgetting_wins_over_an_archiver_that_has_begun(house):
     await asyncio.sleep(0)
     house.writer.release()
     await asyncio.gather(settling, forgetting)
-    assert (house.archive.turns, list(house.store._recent)) == ({}, [])
+    assert (house.archive.turns, turn_id(1) in house.store._shelf) == ({}, False)
     assert not is_anywhere(house.folder, "secret")
 
 
@@ -773,7 +718,7 @@ async def test_closing_takes_the_segment_along_that_was_laid_out_ahead(house):
 
 
 async def test_closing_twice_is_harmless_and_afterwards_nothing_is_read(house, monkeypatch):
-    monkeypatch.setattr(module, "MAX_RECENT", 0)
+    monkeypatch.setattr(shelf, "MAX_RECENT", 0)
     house.whole(1, "a")
     await house.close()
     await house.store.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -24,9 +23,10 @@ from trunkline.stores.archiving import Archiving
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
 from trunkline.stores.journal import Journal, Place
-from trunkline.stores.recovery import Recovered, key_of, recover, whole
+from trunkline.stores.recovery import Recovered, key_of, recover
 from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
+from trunkline.stores.shelf import Shelf
 from trunkline.stores.syncing import Syncing
 from trunkline.telemetry import Fact, StoreFailed, internal_error, words_of
 
@@ -38,7 +38,6 @@ CLOSE_LIMIT_S: Final = 5.0
 EXPIRE_EVERY_MS: Final = 60_000
 EXPIRE_AT_ONCE: Final = 500
 OLDEST_SEGMENT_MS: Final = 900_000  # what was archived does not stay in the journal for longer
-MAX_RECENT: Final = 200  # ended turns that readers may still come back for, in memory
 MAX_OWED_IN_MEMORY: Final = 1_000
 MAX_OWED: Final = 20_000
 
@@ -64,8 +63,7 @@ class DurableStore:
         self._tell = tell
         self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
         self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
-        self._recent: OrderedDict[str, TurnLog] = OrderedDict()
-        self._loading: dict[str, asyncio.Future[TurnLog | None]] = {}
+        self._shelf = Shelf(journal, archive, self._read)
         self._forgetting: dict[str, str] = {}
         self._owed = Archiving(journal, archive, self._writer, find=self._to_keep, archived=self._archived, tell=tell)
         self._syncing: Syncing | None = None
@@ -276,36 +274,7 @@ class DurableStore:
         held = self._held.get(turn_id)
         if held is not None and held.log is not None:
             return held.log
-        if turn_id in self._recent:
-            self._recent.move_to_end(turn_id)
-            return self._recent[turn_id]
-        loading = self._loading.get(turn_id)
-        if loading is None:
-            loading = self._loading[turn_id] = asyncio.ensure_future(self._read(self._load, turn_id, held))
-            loading.add_done_callback(partial(self._loaded, turn_id))
-        return await asyncio.shield(loading)
-
-    def _loaded(self, turn_id: str, loading: asyncio.Future[TurnLog | None]) -> None:
-        is_current = self._loading.get(turn_id) is loading  # Not where it was forgotten meanwhile.
-        if is_current:
-            del self._loading[turn_id]
-        if not loading.cancelled() and loading.exception() is None and is_current:
-            turn = loading.result()
-            if turn is not None:
-                self._remember(turn)
-
-    def _load(self, turn_id: str, held: HeldTurn | None) -> TurnLog | None:
-        """Read a turn; runs in a thread. One that leaves the journal meanwhile is in the archive by then."""
-        if held is None:
-            entries = self._archive.find(turn_id)
-        else:
-            try:
-                entries = whole(self._journal.read(held.places))
-            except (FileNotFoundError, ValueError):
-                entries = self._archive.find(turn_id)
-                if entries is None:
-                    raise
-        return None if entries is None else TurnLog.of(turn_id, entries)
+        return await self._shelf.find(turn_id, held)
 
     async def list(self, query: Query) -> list[TurnRecord]:
         """List what the journal holds and what is archived; a turn may be both for a moment."""
@@ -344,13 +313,7 @@ class DurableStore:
     def _archived(self, turn_id: str) -> None:
         held = self._held.leave(turn_id, self._journal.number)
         if held is not None and held.log is not None:
-            self._remember(held.log)
-
-    def _remember(self, turn: TurnLog) -> None:
-        self._recent[turn.id] = turn
-        self._recent.move_to_end(turn.id)
-        if len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+            self._shelf.put(held.log)
 
     async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
         """Erase turns in the archive, then in the journal; a crash in between is mended at the next start."""
@@ -360,8 +323,7 @@ class DurableStore:
         try:
             await self._in(self._writer, self._archive.forget, turns, self._wall_ms())
             for turn_id, _ in turns:
-                self._recent.pop(turn_id, None)
-                self._loading.pop(turn_id, None)
+                self._shelf.remove(turn_id)
                 self._unerased[key_of(turn_id)] = self._held.places(turn_id)
                 self._held.leave(turn_id, self._journal.number)
             if not await self._erase():
@@ -401,8 +363,7 @@ class DurableStore:
             self._preparing = asyncio.ensure_future(self._prepare())
             self._preparing.add_done_callback(self._prepared)
         before_ms = now_ms - self._retention_ms
-        for turn_id in [turn.id for turn in self._recent.values() if turn.entries[-1].at_ms < before_ms]:
-            del self._recent[turn_id]
+        self._shelf.expire(before_ms)
         if now_ms - self._expired_ms >= EXPIRE_EVERY_MS:
             self._expired_ms = now_ms
             self._writer.submit(self._expire, before_ms, now_ms)
