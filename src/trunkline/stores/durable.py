@@ -8,23 +8,20 @@ and only then leaves the journal.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from itertools import groupby
 from typing import Final, ParamSpec, TypeVar
 
 from trunkline.core.errors import Overloaded, TurnForgotten
-from trunkline.core.events import Delta, Ended, Entry, ToolCall
 from trunkline.core.record import TurnRecord
+from trunkline.stores.appending import Appending
 from trunkline.stores.archive import Archive
 from trunkline.stores.archiving import Archiving
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
 from trunkline.stores.journal import Journal, Place
 from trunkline.stores.recovery import Recovered, key_of, recover
-from trunkline.stores.segment import Batch
 from trunkline.stores.settings import StoreSettings
 from trunkline.stores.shelf import Shelf
 from trunkline.stores.syncing import Syncing
@@ -70,8 +67,10 @@ class DurableStore:
         if settings.durability == "disk":
             self._syncing = Syncing(journal, self._disk, synced=self._synced, failed=self._sync_failed)
         self._audience = Audience(_nobody, _nobody)
-        self._fault = ""
-        self._begun_ms = self._expired_ms = 0
+        self._appending = Appending(
+            journal, self._held, wall_ms=wall_ms, tell=tell, syncs=settings.durability == "disk"
+        )
+        self._expired_ms = 0
         self._preparing: asyncio.Future[None] | None = None
         self._unerased: dict[bytes, Sequence[Place]] = {}
         self._closed = False
@@ -88,7 +87,7 @@ class DurableStore:
             await self._in(self._disk, self._journal.sync, self._journal.unsynced())
         for segment in self._journal.segments():
             self._held.let_go(segment, self._journal.number)
-        self._begun_ms = self._wall_ms()
+        self._appending.begun_ms = self._wall_ms()
         return found
 
     async def run(self) -> None:
@@ -110,6 +109,7 @@ class DurableStore:
         except TimeoutError:
             pass  # It is in the journal; the next process archives it.
         self._closed = True
+        self._appending.close()
         for pool in (self._writer, self._readers, self._disk):
             pool.shutdown(wait=False, cancel_futures=True)
         self._journal.end()
@@ -120,7 +120,7 @@ class DurableStore:
 
     def fault(self) -> str:
         """Say what is wrong with the disk, or that the archive is too far behind."""
-        return self._fault or ("archive_behind" if len(self._owed) > MAX_OWED else "")
+        return self._appending.fault or ("archive_behind" if len(self._owed) > MAX_OWED else "")
 
     @property
     def owed(self) -> int:
@@ -134,73 +134,15 @@ class DurableStore:
     def write(self, turns: list[TurnLog], audience: Audience) -> None:
         """Write what is new to the journal; it is shown now, or after the next sync."""
         self._audience = audience
-        try:
-            self._append(turns)
-        except OSError as error:
-            self._failed(error)
-            turns = self._write_anew(turns)
-        except Exception as error:  # noqa: BLE001 - a fault of ours that one turn meets must cost no other its entries
-            self._failed(error)
-            turns = self._write_singly(turns)
-        for turn in turns:
+        written, unkept, lost = self._appending.write(turns)
+        for turn in (*written, *unkept):
             turn.written = len(turn.entries)
-        if self._syncing is not None:
-            self._syncing.add(turns)
-        else:
-            self._show(turns)
-
-    def _append(self, turns: list[TurnLog], *, last_words: bool = False) -> None:
-        batches: list[Batch] = []
-        whose: list[HeldTurn] = []
-        for turn in turns:
-            held, new = self._held.get(turn.id), turn.entries[turn.written :]
-            if held is None or not new:  # It was forgotten: those who still read it see it, and nothing keeps it.
-                continue
-            for run in [new] if new[0].at_ms == new[-1].at_ms else _by_time(new):
-                batches.append(Batch(held.key, run, type(run[-1].event) is Ended))
-                whose.append(held)
-        if batches:
-            before = self._journal.number
-            for held, place in zip(whose, self._journal.append(batches, last_words=last_words), strict=True):
-                self._held.note(held, place)
-            if self._journal.number != before:
-                self._left(before)
-
-    def _write_anew(self, turns: list[TurnLog]) -> list[TurnLog]:
-        """Write to a new segment what the old one did not take, or at least the ends; return what was written."""
-        if self._begin():
-            try:
-                self._append(turns)
-            except Exception as error:  # noqa: BLE001 - as in write
-                self._failed(error)
-            else:
-                return turns
-        return self._write_singly(turns, last_words=True)
-
-    def _write_singly(self, turns: list[TurnLog], *, last_words: bool = False) -> list[TurnLog]:
-        """Write each turn alone, or nothing but ends where only `last_words` have room; return what was written."""
-        written: list[TurnLog] = []
-        lost: list[TurnLog] = []
-        unkept: list[TurnLog] = []
-        for turn in turns:
-            if last_words and any(type(entry.event) in (Delta, ToolCall) for entry in turn.entries[turn.written :]):
-                lost.append(turn)
-                continue
-            try:
-                self._append([turn], last_words=last_words)
-            except Exception as error:  # noqa: BLE001 - as in write
-                self._failed(error)
-                # Nobody may wait for ever: an end is shown, and only the archive keeps it, if that can.
-                (unkept if turn.says_no_more else lost).append(turn)
-            else:
-                written.append(turn)
-        for turn in unkept:
-            turn.written = len(turn.entries)
-            if (held := self._held.get(turn.id)) is not None:
-                held.is_unkept = True
         self._show(unkept)
-        self._audience.lose(lost)
-        return written
+        audience.lose(lost)
+        if self._syncing is not None:
+            self._syncing.add(written)
+        else:
+            self._show(written)
 
     def _show(self, turns: list[TurnLog]) -> None:
         for turn in turns:
@@ -217,40 +159,10 @@ class DurableStore:
 
     def _sync_failed(self, turns: list[TurnLog], error: OSError) -> None:
         """Nobody has seen these, and nobody will: whether they reached the disk is unknown."""
-        if self._begin():
+        if self._appending.begin():
             self._journal.give_up()
-        self._failed(error)
+        self._appending.failed(error)
         self._audience.lose(turns)
-
-    def _failed(self, error: BaseException, where: str = "store.write") -> None:
-        """Tell what failed. Where it is the disk, no new turn is taken until that is mended."""
-        if not isinstance(error, OSError):
-            self._tell(internal_error(where, error))
-            return
-        fault = "store_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store_error"
-        if fault != self._fault:
-            self._tell(StoreFailed(fault, words_of(error)))
-        self._fault = fault
-
-    def _begin(self) -> bool:
-        """Go on in a new segment, which may mend a fault; False where the disk has no room for one."""
-        if self._closed:
-            return False
-        before = self._journal.number
-        try:
-            self._journal.begin()
-        except OSError as error:
-            self._failed(error)
-            return False
-        if self._syncing is None:
-            self._fault = ""
-        self._left(before)
-        return True
-
-    def _left(self, segment: int) -> None:
-        """A segment is written no more: it goes, unless turns that are not archived have entries in it."""
-        self._begun_ms = self._wall_ms()
-        self._held.let_go(segment, self._journal.number)
 
     def _drop(self, segment: int) -> None:
         """Remove a segment; runs in a thread."""
@@ -356,9 +268,9 @@ class DurableStore:
             self._syncing.sweep()
         oldest_ms = min(OLDEST_SEGMENT_MS, self._retention_ms // 4)
         if self._preparing is None and (
-            self._fault or (self._journal.is_used and now_ms - self._begun_ms >= oldest_ms)
+            self._appending.fault or (self._journal.is_used and now_ms - self._appending.begun_ms >= oldest_ms)
         ):
-            self._begin()
+            self._appending.begin()
         if self._preparing is None:
             self._preparing = asyncio.ensure_future(self._prepare())
             self._preparing.add_done_callback(self._prepared)
@@ -373,15 +285,15 @@ class DurableStore:
         if self._unerased:
             await self._erase()
         await self._in(self._disk, self._journal.prepare)
-        if self._fault and self._syncing is not None:
+        if self._appending.fault and self._syncing is not None:
             await self._in(self._disk, self._journal.sync, self._journal.unsynced())
-            self._fault = ""
+            self._appending.fault = ""
 
     def _prepared(self, preparing: asyncio.Future[None]) -> None:
         self._preparing = None
         error = None if preparing.cancelled() else preparing.exception()
         if error is not None:
-            self._failed(error, "store.prepare")
+            self._appending.failed(error, "store.prepare")
 
     def _expire(self, before_ms: int, now_ms: int) -> None:
         """Let go of what is past its retention; runs in a thread."""
@@ -398,7 +310,3 @@ def _nothing() -> None:
 
 def _nobody(turns: list[TurnLog]) -> None:
     """Nothing was written yet, so that there is nobody to tell."""
-
-
-def _by_time(entries: Sequence[Entry]) -> list[list[Entry]]:
-    return [list(group) for _, group in groupby(entries, key=lambda entry: entry.at_ms)]
