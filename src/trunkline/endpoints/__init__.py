@@ -16,6 +16,6 @@ ENDPOINTS = {
 
 def shape_of(path: str) -> Shape:
     """Return how an error is written at an address that has no route, by what its client most likely speaks."""
-    if path.startswith(("/v1/turns", "/v1/tickets")):
+    if path.startswith(("/v1/turns", "/v1/tickets", "/v1/conversations")):
         return PROBLEM_DETAILS
     return openai.SHAPE if path.startswith(("/v1/", "/openai/")) else PROBLEM_DETAILS

@@ -233,7 +233,7 @@ def route_class(shape: Shape) -> type[APIRoute]:
     return ShapedRoute
 
 
-def shaped(connection: HTTPConnection, error: Exception, shape: Shape) -> Response:
+def shaped(connection: HTTPConnection, error: Exception, shape: Shape, *, where: str = "endpoint") -> Response:
     """Answer an exception in an endpoint's shape; a fault of ours is told to telemetry and not to the client."""
     problem = problem_of(error)
     kind = connection.headers.get("content-type", "")
@@ -245,7 +245,7 @@ def shaped(connection: HTTPConnection, error: Exception, shape: Shape) -> Respon
         words = f"Send the body with `content-type: application/json`; got {kind[:60]!r}."
         problem = Problem(415, "unsupported_media_type", words)
     if problem is None:
-        desk_of(connection).telemetry.tell(internal_error("endpoint", error))
+        desk_of(connection).telemetry.tell(internal_error(where, error))
         problem = Problem(500, "internal_error", "A fault in the relay; its log says more.")
     return shape.response(problem)
 
@@ -324,6 +324,8 @@ class FollowResponse(Response):
                 pass
             finally:
                 watch.cancel()
+                if watch.done():
+                    watch.result()  # what it stumbled over, if not the client's leaving
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
         """Send the answer. Raises `ReaderGone` when there is nobody left to send it to."""

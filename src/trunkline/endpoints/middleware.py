@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
-from trunkline.core.errors import OriginRefused, Overloaded, RequestRefused, TrunklineError
+from trunkline.core.errors import OriginRefused, Overloaded, RequestRefused
 from trunkline.core.ids import is_client_id
 from trunkline.endpoints.access import is_loopback
-from trunkline.endpoints.base import Shape, nothing_more, shaped
+from trunkline.endpoints.base import Shape, nothing_more, problem_of, shaped
 from trunkline.endpoints.settings import ServerSettings
-from trunkline.telemetry import RequestServed, Telemetry
+from trunkline.telemetry import RequestServed, Telemetry, internal_error
 
 access = logging.getLogger("trunkline.access")
 
 # Pages that a browser may open from anywhere; they tell nothing of any turn and start none.
 _OPEN_TO_ALL: Final = frozenset({"/", "/docs", "/openapi.json", "/health", "/ready", "/metrics"})
+_BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_SWITCHING: Final = 101
+_SERVER_ERRORS: Final = 500
+_CLOSED_BY_A_FAULT: Final = 1011  # RFC 6455 section 7.4.1
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -63,77 +68,77 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers)
-        status = 0
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
+        answer = _Answer(send, Headers(scope=scope))
         try:
-            declared = headers.get("content-length", "0")
-            refused = self._refused(scope, headers)
-            if refused is None and declared.isdigit() and int(declared) > self._max_body_bytes:
-                refused = self._too_large()
-            if refused is not None:
-                answer = shaped(HTTPConnection(scope), refused, self._shape_of(scope["path"]))
-                await answer(scope, nothing_more, send_with_id)
-            else:
-                await self._app(scope, self._bounded(receive), send_with_id)
+            await self._serve(scope, self._bounded(receive), answer)
         finally:
-            self._told(scope, request_id, scope["method"], status)
+            self._told(scope, answer, scope["method"])
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers)
-        status = 0
-
-        async def send_noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
-                status = message.get("status", 101)
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            elif message["type"] == "websocket.close" and not status:
-                status = 403
-            await send(message)
-
-        refused = self._refused(scope, headers)
-        if refused is None and self._websockets >= self._max_websockets:
-            refused = Overloaded("too_many_websockets", f"The relay has {self._websockets} WebSockets open.")
+        answer = _Answer(send, Headers(scope=scope))
         self._websockets += 1
         try:
-            if refused is not None:
-                socket = WebSocket(scope, receive, send_noted)
-                await socket.send_denial_response(shaped(socket, refused, self._shape_of(scope["path"])))
-            else:
-                await self._app(scope, receive, send_noted)
+            await self._serve(scope, receive, answer)
         finally:
             self._websockets -= 1
-            self._told(scope, request_id, "WEBSOCKET", status)
+            self._told(scope, answer, "WEBSOCKET")
 
-    def _refused(self, scope: Scope, headers: Headers) -> TrunklineError | None:
-        """Return why a browser's page may not ask; programs send no Origin and are not meant."""
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """Answer. An exception goes no further: the server would log its words, and they may be a customer's."""
+        try:
+            self._check(scope)
+            await self._app(scope, receive, answer.send)
+        except (WebSocketDisconnect, WebSocketDisconnected):
+            pass
+        except Exception as error:
+            if error is answer.left:
+                raise
+            if answer.status:
+                await self._broken_off(answer, error)
+            else:
+                shape = self._shape_of(scope["path"])
+                response = shaped(HTTPConnection(scope), error, shape, where="response")
+                await response(scope, nothing_more, answer.send)
+
+    async def _broken_off(self, answer: _Answer, error: Exception) -> None:
+        """End what has begun. A body that is not sent to its end needs nothing: the server closes its connection."""
+        problem = problem_of(error)
+        if problem is None or problem.status >= _SERVER_ERRORS:
+            self._telemetry().tell(internal_error("response", error))
+        if answer.status == _SWITCHING:
+            with suppress(OSError):
+                await answer.send({"type": "websocket.close", "code": _CLOSED_BY_A_FAULT})
+
+    def _check(self, scope: Scope) -> None:
+        """Raise the `TrunklineError` for which a request goes no further."""
+        headers = Headers(scope=scope)
+        self._check_page(headers, scope["path"])
+        if scope["type"] == "http":
+            declared = headers.get("content-length", "0")
+            if declared.isdigit() and int(declared) > self._max_body_bytes:
+                raise self._too_large()
+        elif self._websockets > self._max_websockets:
+            raise Overloaded("too_many_websockets", f"The relay has {self._max_websockets} WebSockets open.")
+
+    def _check_page(self, headers: Headers, path: str) -> None:
+        """Refuse a browser's page that may not ask; programs send no Origin and are not meant."""
         host = headers.get("host", "")
         if self._loopback_only and not _asks_for_loopback(host):
             detail = f"With --insecure the relay answers to loopback names only; this request was for {host[:100]!r}."
-            return OriginRefused("host_not_allowed", detail)
+            raise OriginRefused("host_not_allowed", detail)
         given = headers.get("origin")
-        if scope["path"] in _OPEN_TO_ALL or self._every_origin:
-            return None
+        if path in _OPEN_TO_ALL or self._every_origin:
+            return
         if given is None:
             if headers.get("sec-fetch-site") not in {"cross-site", "same-site"}:
-                return None
+                return
         else:
             origin = _origin(given)
             if origin is not None and (origin in self._allowed_origins or _is_at(origin, host)):
-                return None
+                return
         page = (given or "another site")[:100]
         detail = f"Pages of {page!r} may not ask; server.allowed_origins can let them in."
-        return OriginRefused("origin_not_allowed", detail)
+        raise OriginRefused("origin_not_allowed", detail)
 
     def _bounded(self, receive: Receive) -> Receive:
         """Refuse a body that turns out to be too long; raised where it is read, so that the endpoint answers."""
@@ -154,12 +159,36 @@ class Gate:
         detail = f"The body is longer than {self._max_body_bytes} bytes."
         return RequestRefused("body_too_large", detail, status=413)
 
-    def _told(self, scope: Scope, request_id: str, method: str, status: int) -> None:
+    def _told(self, scope: Scope, answer: _Answer, method: str) -> None:
         # The template, never the address: a query may hold a ticket or a customer's words.
         route = scope.get("route")
         template = getattr(route, "path", "none")
-        self._telemetry().tell(RequestServed(template, method, status))
-        access.info("request id=%s route=%s method=%s status=%d", request_id, template, method, status)
+        self._telemetry().tell(RequestServed(template, method, answer.status))
+        access.info("request id=%s route=%s method=%s status=%d", answer.request_id, template, method, answer.status)
+
+
+class _Answer:
+    """What goes out on one connection: gives it the request's id, and notes its status and a client that left."""
+
+    def __init__(self, send: Send, headers: Headers) -> None:
+        self.request_id = _request_id(headers)
+        self.status = 0
+        self.left: OSError | None = None
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on. Raises what the server does: an `OSError` says that the client has left."""
+        kind = message["type"]
+        if kind in _BEGINNINGS:
+            self.status = message.get("status", _SWITCHING)
+            MutableHeaders(scope=message)["x-request-id"] = self.request_id
+        elif kind == "websocket.close" and not self.status:
+            self.status = 403
+        try:
+            await self._send(message)
+        except OSError as error:
+            self.left = error
+            raise
 
 
 def _request_id(headers: Headers) -> str:

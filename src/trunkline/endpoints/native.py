@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.websockets import WebSocketDisconnect
 
 from trunkline.core.errors import TrunklineError
 from trunkline.core.events import event_name
@@ -238,10 +237,12 @@ async def follow_ws(socket: WebSocket, turn_id: str) -> None:
             await send_turn(socket, follower, messages, FRAMES)
             listener.remove_done_callback(follower.leave)
             await socket.close(SERVICE_RESTART if turn.shut_down else 1000)
-        except (ReaderGone, WebSocketDisconnect):
+        except ReaderGone:
             pass
         finally:
             listener.cancel()
+            if listener.done():
+                listener.result()  # what it stumbled over, if not the client's leaving
 
 
 async def _listen(socket: WebSocket, turn: Turn, *, may_cancel: bool) -> None:
