@@ -131,9 +131,17 @@ class Turns:
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(
-        self, request: TurnRequest, principal: str, endpoint: str, policy: LastReaderPolicy = "cancel_after"
+        self,
+        request: TurnRequest,
+        principal: str,
+        endpoint: str,
+        policy: LastReaderPolicy = "cancel_after",
+        client_tokens: int = 0,
     ) -> Turn:
-        """Start a turn; `policy` applies where the request names none. Raises `RequestRefused`, `Overloaded`."""
+        """Start a turn; `policy` applies where the request names none. Raises `RequestRefused`, `Overloaded`.
+
+        `client_tokens` are those of the prompt as the client's protocol counts them, if it does.
+        """
         if self.draining:
             raise Overloaded("shutting_down", "The relay is shutting down and takes no new turns.")
         if fault := self.house.log.store.fault():
@@ -147,7 +155,7 @@ class Turns:
             raise Overloaded("too_many_turns", detail, status=429)
         now_ms = self.wall_ms()
         log = self.house.log.create(self._next_id(now_ms))
-        started = _started(log.id, admitted, principal, endpoint, now_ms)
+        started = _started(log.id, admitted, principal, endpoint, now_ms, client_tokens)
         self.house.log.append(log, [started, *admitted.notices])
         pump = Pump(self.house, log, admitted.request, admitted.routes, lambda: self._ended(log.id))
         self._open[log.id] = _Open(pump, principal, request.on_last_reader_gone or policy, request.cancel_after_s)
@@ -296,7 +304,7 @@ class Turns:
                 opened.pump.cancel("client_left")
 
 
-def _started(turn: str, admitted: Admitted, principal: str, endpoint: str, now_ms: int) -> Started:
+def _started(turn: str, admitted: Admitted, principal: str, endpoint: str, now_ms: int, client_tokens: int) -> Started:
     request, (upstream, model) = admitted.request, admitted.routes[0]
     return Started(
         turn=turn,
@@ -311,4 +319,5 @@ def _started(turn: str, admitted: Admitted, principal: str, endpoint: str, now_m
         prompt_id=request.prompt_id or "",
         language=request.language or "",
         prompt_tokens=admitted.prompt_tokens,
+        client_tokens=0 if client_tokens == admitted.prompt_tokens else client_tokens,
     )

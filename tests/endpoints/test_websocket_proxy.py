@@ -15,6 +15,7 @@ from trunkline.config import parse
 from trunkline.core.errors import RequestRefused
 from trunkline.endpoints.websocket_proxy import Cancel, Init, Resume, read
 from trunkline.server import Server, bind
+from trunkline.tokens import count
 
 
 class Client:
@@ -191,6 +192,21 @@ async def test_another_socket_resumes_from_any_chunk(client, relay_url, simulato
         assert (await other.next())["code"] == "offset_past_tail"
         await other.say("resume", turnId="turn_" + "0" * 32)
         assert (await other.next())["code"] == "turn_not_found"
+
+
+async def test_a_turn_has_one_number_of_tokens_whatever_its_model_counts(simulator):
+    text = "Können Sie meine Bestellung nachschlagen? Übermorgen wäre schön. " * 3 + "sim:text=short"
+    async with serving(settings_for(f"{simulator.url}/v1", upstream={"model": "gpt-4o"})) as url:
+        async with connected(url) as client:
+            await client.init(text)
+            told = await client.to_the_end()
+        async with connected(url) as other:
+            await other.say("resume", turnId=told[0]["turnId"])
+            again = await other.to_the_end()
+    tokens = count(f"user: {text}")
+    assert tokens != count(f"user: {text}", "gpt-4o")
+    counted = [frame["tokenCount"] for frames in (told, again) for frame in (frames[0], frames[-1]["auditLog"])]
+    assert counted == [tokens] * 4
 
 
 async def test_a_client_that_leaves_is_waited_for_or_not_by_policy(relay_url, simulator, http):

@@ -17,7 +17,11 @@ class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type", omit_defaul
 
 
 class Started(Event, frozen=True, tag="started", kw_only=True):
-    """The turn exists. It names who asked whom for what, and holds no text of any message."""
+    """The turn exists. It names who asked whom for what, and holds no text of any message.
+
+    `prompt_tokens` counts what the model is sent; `client_tokens` what the client sent, where its protocol has a way
+    of its own to count it and finds another number.
+    """
 
     turn: str
     principal: str
@@ -31,6 +35,7 @@ class Started(Event, frozen=True, tag="started", kw_only=True):
     prompt_id: str = ""
     language: str = ""
     prompt_tokens: int = 0
+    client_tokens: int = 0
 
 
 class Delta(Event, frozen=True, tag="delta"):

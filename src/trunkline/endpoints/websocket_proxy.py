@@ -200,8 +200,9 @@ class _Talk:
             on_last_reader_gone=payload.on_last_reader_gone,
             cancel_after_s=payload.cancel_after_s,
         )
-        turn = self._desk.turns.start(request, self._caller.principal, "websocket_proxy")
-        await self._send(turn, 0, count_prompt(payload.messages))
+        tokens = count_prompt(payload.messages)  # always in the one vocabulary that clients of this protocol know
+        turn = self._desk.turns.start(request, self._caller.principal, "websocket_proxy", client_tokens=tokens)
+        await self._send(turn, 0)
 
     async def _resume(self, asked: Resume) -> None:
         self._check_free()
@@ -209,10 +210,11 @@ class _Talk:
         after = asked.after
         if turn.log.ended and after == turn.log.tail:
             after = turn.log.before(after)  # It has all chunks; the last frame has no id, and may be what it lost.
-        await self._send(turn, after, turn.started.prompt_tokens)
+        await self._send(turn, after)
 
-    async def _send(self, turn: Turn, after: int, tokens: int) -> None:
+    async def _send(self, turn: Turn, after: int) -> None:
         model_id = turn.started.upstream
+        tokens = turn.started.client_tokens or turn.started.prompt_tokens
         self._last_turn = turn.id
         follower = turn.follow(after)
         self._turn, self._follower = turn, follower
