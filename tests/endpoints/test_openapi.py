@@ -22,6 +22,8 @@ from schemathesis.specs.openapi.checks import (
 from conftest import settings_for
 from trunkline.app import make_app
 from trunkline.config import parse
+from trunkline.core.errors import Overloaded
+from trunkline.turns import Turns
 
 EXAMPLES = int(os.environ.get("TRUNKLINE_FUZZ_EXAMPLES", "15"))
 DESCRIPTION = make_app(parse(settings_for("http://127.0.0.1:9/v1"))).openapi()
@@ -102,3 +104,28 @@ def test_every_operation_asks_for_a_credential_or_tells_nothing_of_turns():
         for operation in operations.values():
             assert "422" not in operation["responses"]
             assert ("security" in operation) is (path not in {"/health", "/ready", "/metrics"})
+
+
+TURN = "/v1/turns/{turn_id}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/v1/turns"),
+        ("get", TURN),
+        ("delete", TURN),
+        ("post", f"{TURN}/cancel"),
+        ("get", f"{TURN}/events"),
+        ("delete", "/v1/conversations/{conversation_id}"),
+    ],
+)
+async def test_a_store_that_cannot_be_read_now_is_a_documented_answer(http, relay_url, monkeypatch, method, path):
+    async def busy(*_args):
+        raise Overloaded("store_error", "It cannot be read now.")
+
+    for name in ("find", "list", "forget_conversation"):
+        monkeypatch.setattr(Turns, name, busy)
+    response = await http.request(method, relay_url + path.format(turn_id="turn_" + "0" * 32, conversation_id="c"))
+    assert (response.status_code, response.json()["code"]) == (503, "store_error")
+    assert "503" in DESCRIPTION["paths"][path][method]["responses"]

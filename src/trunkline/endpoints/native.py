@@ -120,7 +120,7 @@ async def create(
     return Response(msgspec.json.encode(content), 201, {"location": links["self"], **headers}, "application/json")
 
 
-@router.get("/v1/turns", summary="List turns", responses=PROBLEM_DETAILS.answers())
+@router.get("/v1/turns", summary="List turns", responses=PROBLEM_DETAILS.answers(503))
 async def list_turns(
     request: Request,
     conversation_id: Annotated[str | None, Query(pattern=CLIENT_ID_PATTERN)] = None,
@@ -137,7 +137,7 @@ async def list_turns(
     return {"turns": found[:limit], "next_cursor": found[limit - 1]["id"] if more else None}
 
 
-@router.get("/v1/turns/{turn_id}", summary="Show a turn", responses=PROBLEM_DETAILS.answers(404, 410))
+@router.get("/v1/turns/{turn_id}", summary="Show a turn", responses=PROBLEM_DETAILS.answers(404, 410, 503))
 async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
     """Show what a turn amounts to so far."""
     return _show((await _find(request, turn_id)).record())
@@ -147,7 +147,7 @@ async def show(turn_id: TurnId, request: Request) -> dict[str, Any]:
     "/v1/turns/{turn_id}/cancel",
     status_code=202,
     summary="Cancel a turn",
-    responses=PROBLEM_DETAILS.answers(404, 410, 413, 415),
+    responses=PROBLEM_DETAILS.answers(404, 410, 413, 415, 503),
 )
 async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) -> dict[str, Any]:
     """Stop the platform's generation and end the turn; one that has ended stays as it is."""
@@ -157,7 +157,7 @@ async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) 
 
 
 @router.delete(
-    "/v1/turns/{turn_id}", status_code=204, summary="Forget a turn", responses=PROBLEM_DETAILS.answers(404, 410)
+    "/v1/turns/{turn_id}", status_code=204, summary="Forget a turn", responses=PROBLEM_DETAILS.answers(404, 410, 503)
 )
 async def forget(turn_id: TurnId, request: Request) -> None:
     """Erase a turn's text for good; an open one is cancelled first."""
