@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import tomllib
@@ -16,9 +17,9 @@ import pytest
 from pydantic import BaseModel, Field, HttpUrl, SecretStr
 
 from trunkline.cli import cli
-from trunkline.config import Settings, parse
+from trunkline.config import Settings, load, parse
 from trunkline.core.errors import REASONS
-from trunkline.core.events import AnyEvent, decode_event
+from trunkline.core.events import NOTICES, AnyEvent, decode_event
 from trunkline.dialects.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
@@ -182,6 +183,22 @@ def test_every_event_has_an_example_that_a_reader_understands(pages):
         assert all(f"| `{name}` | " in section for name in example)
 
 
+def test_every_notice_that_is_made_has_its_row(generate, pages, monkeypatch):
+    made = [
+        ast.literal_eval(call.args[0])
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Notice"
+    ]
+    assert set(made) == set(NOTICES)
+    section = pages["events.md"].partition("## `notice`")[2].partition("\n## ")[0]
+    for kind, (meaning, detail) in NOTICES.items():
+        assert f"| `{kind}` | {meaning} | {detail} |" in section
+    monkeypatch.delitem(NOTICES, "truncated")
+    with pytest.raises(generate.Undescribed, match="the notice 'truncated' has no row"):
+        generate.PAGES["events.md"]()
+
+
 def test_every_reason_has_its_row(pages):
     for reason in REASONS.values():
         assert f"| {reason.outcome} | `{reason.code}` | {reason.status} | {reason.meaning} |" in pages["reasons.md"]
@@ -202,6 +219,38 @@ def test_every_preset_says_where_it_connects_to_and_for_what_it_asks(pages):
     for name, preset in PRESETS.items():
         section = pages["presets.md"].partition(f"## `{name}`")[2].partition("\n## ")[0]
         assert all(f"`{word}`" in section for word in [*preset.paths.values(), *preset.scopes])
+
+
+def test_every_variable_that_makes_an_upstream_stands_with_what_it_becomes(pages, monkeypatch):
+    section = pages["presets.md"].partition("## From the environment alone")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", section, re.MULTILINE)
+    names = {preset: [re.findall(r"`([A-Z_]+)` \(`(\w+)`", cell) for cell in cells] for preset, *cells in rows}
+    region = [
+        ("GENESYS_CLIENT_ID", "client_id"),
+        ("GENESYS_CLIENT_SECRET", "client_secret"),
+        ("GENESYS_MODEL_ID", "model"),
+    ]
+    assert names == {
+        "openai": [[("OPENAI_API_KEY", "api_key"), ("OPENAI_BASE_URL", "base_url")], [("OPENAI_MODEL", "model")]],
+        "genesys-completions": [region, [("GENESYS_REGION", "region")]],
+        "genesys-conversations": [
+            region, [("GENESYS_REGION", "region"), ("GENESYS_CONVERSATION_ID", "conversation_id")]
+        ],
+        "genesys-gateway": [region, [("GENESYS_REGION", "region"), ("GENESYS_PROMPT_ID", "prompt_id")]],
+        "genesys-chat": [
+            [(f"GENESYS_CLOUD_{key.upper()}", key) for key in ("base_url", "client_id", "client_secret")],
+            [("GENESYS_MODEL_ID", "model")],
+        ],
+        "cognigy": [
+            [(f"COGNIGY_{key.upper()}", key) for key in ("environment", "client_id", "client_secret")],
+            [("COGNIGY_MODEL_ID", "model")],
+        ],
+    }  # fmt: skip
+    assert "else `us_east_1`" in section
+    monkeypatch.chdir(ROOT / "docs")  # no settings there
+    settings, _ = load(env={name: "x" for name, _ in region})
+    assert settings.default_upstream == "genesys-completions"
+    assert list(settings.upstreams) == [name for name, cells in names.items() if cells[0] == region]
 
 
 def test_every_command_is_there_with_its_options(pages):

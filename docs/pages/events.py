@@ -9,7 +9,7 @@ import msgspec
 
 from pages.markdown import Undescribed, block, code, listed, page, paragraphs, table
 from pages.words import Schema, type_in_words
-from trunkline.core.events import AnyEvent, Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
+from trunkline.core.events import NOTICES, AnyEvent, Delta, Ended, Guarded, Notice, Started, ToolCall, Usage
 from trunkline.core.ids import turn_id
 from trunkline.core.turn import NEXT
 from trunkline.endpoints.native import events as server_sent
@@ -61,6 +61,8 @@ def events_page() -> str:
             raise Undescribed(f"the event {kind.__name__} has no example")
         fields = table(("field", "type", "default"), _fields(schemas[kind.__name__]))
         parts += [f"## `{_tag(kind)}`", _text(kind), fields, block("json", examples[kind])]
+        if kind is Notice:
+            parts += [_notices()]
     frame = block("text", server_sent(log, 1, 2).decode().rstrip())
     order = table(("a turn that is", "can get", "and then is"), _steps())
     return page("Events", INTRO, "## On the wire", WIRE, frame, "## In their order", ORDER, order, *parts)
@@ -73,7 +75,15 @@ def _tag(kind: type[AnyEvent]) -> str:
 def _text(kind: type[AnyEvent]) -> str:
     if not kind.__doc__:
         raise Undescribed(f"the event {kind.__name__} has no docstring")
-    return paragraphs(kind.__doc__).replace("`trunkline.core.errors.REASONS`", "[the closed table](reasons.md)")
+    text = paragraphs(kind.__doc__).replace("`trunkline.core.errors.REASONS`", "[the closed table](reasons.md)")
+    return text.replace("`trunkline.core.events.NOTICES`", "those below")
+
+
+def _notices() -> str:
+    for event in EXAMPLES:
+        if isinstance(event, Notice) and event.kind not in NOTICES:
+            raise Undescribed(f"the notice {event.kind!r} has no row")
+    return table(("kind", "says", "detail"), [(f"`{kind}`", *words) for kind, words in NOTICES.items()])
 
 
 def _fields(schema: Schema) -> Iterator[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from typing import Final
 
+from pages.environment import environment_part
 from pages.markdown import Undescribed, code, listed, page, table
 from trunkline.admission import KNOWN_WINDOWS
 from trunkline.dialects.base import Setup
@@ -52,6 +53,7 @@ def presets_page() -> str:
         parts += [f"## `{name}`", table(("", "value", "changed by"), rows)]
     regions = [(f"`{region}`", f"`https://api.{host}`") for region, host in GENESYS_REGIONS.items()]
     windows = [(f"`{model}`", str(window)) for model, window in KNOWN_WINDOWS.items()]
+    parts += ["## From the environment alone", environment_part()]
     parts += ["## Regions of Genesys Cloud", REGIONS, table(("region", "address"), regions)]
     parts += ["## Context windows that are known", WINDOWS, table(("model", "tokens"), windows)]
     return page("Presets", INTRO, OPTIONS, *parts)

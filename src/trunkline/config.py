@@ -184,7 +184,7 @@ def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
     if path is None and Path("trunkline.toml").exists():
         path = Path("trunkline.toml")
     if path is None:
-        return _from_environment(env)
+        return from_environment(env)
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -194,8 +194,8 @@ def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
         raise SettingsError([Fault(str(path), f"is not TOML: {error}")]) from None
 
 
-def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """Make one upstream per preset whose variables are set, named as the preset."""
+def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """Make one upstream per preset whose variables are set, named as the preset. Raises `SettingsError`."""
     upstreams: dict[str, Any] = {}
     if env.get("OPENAI_API_KEY") or env.get("OPENAI_BASE_URL"):
         openai = {

@@ -23,11 +23,11 @@ from trunkline.core.errors import (
     nearest,
 )
 
-# The list of the design, word for word: outcome -> code, with the HTTP status where it names one.
+# The list of the design, as far as the relay has them: outcome -> code, with the HTTP status where it names one.
 TABLE: dict[str, dict[str, int | None]] = {
     "completed": {"stop": None, "max_tokens": None, "tool_calls": None, "end_without_reason": None},
     "blocked": {"guard_rule": None, "guard_error": None, "platform_content_filter": None},
-    "cancelled": {"client_cancelled": None, "client_left": None, "shutdown": None, "budget_exhausted": None},
+    "cancelled": {"client_cancelled": None, "client_left": None, "shutdown": None},
     "failed": {
         "upstream_interrupted": 502,
         "upstream_error": 502,

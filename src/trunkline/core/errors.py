@@ -32,7 +32,6 @@ def _reasons() -> dict[str, Reason]:
         ("cancelled", "client_cancelled", 499, "The client asked to stop."),
         ("cancelled", "client_left", 499, "The last reader left and did not come back in time."),
         ("cancelled", "shutdown", 503, "The relay was stopped."),
-        ("cancelled", "budget_exhausted", 429, "The budget of tokens is used up."),
         ("failed", "upstream_interrupted", 502, "The platform's stream broke off before its end mark."),
         ("failed", "upstream_error", 502, "The platform answered with an error."),
         ("failed", "upstream_protocol", 502, "The platform sent what its protocol does not allow."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -83,10 +83,35 @@ class Usage(Event, frozen=True, tag="usage"):
 
 
 class Notice(Event, frozen=True, tag="notice"):
-    """Something a reader may want to know and need not act on; `detail` is never a piece of an answer or a prompt."""
+    """Something a reader may want to know and need not act on; `detail` is never a piece of an answer or a prompt.
+
+    `kind` is one of `trunkline.core.events.NOTICES`.
+    """
 
     kind: str
     detail: str = ""
+
+
+NOTICES: Final[dict[str, tuple[str, str]]] = {
+    "answer_not_json": ("The answer was to be JSON, and is not.", "where, and what is wrong there"),
+    "dropped": ("The platform sent text after the end of a choice; it is left out.", "how many characters"),
+    "fallback": ("An upstream failed before its first text, and another one is asked.", "both names, and the reason"),
+    "held_dropped": ("A guard still held text when the turn ended, and it is not released.", "how many characters"),
+    "incomplete_frames": ("The platform's frames lacked keys that its protocol has.", "how many lacked which"),
+    "no_end_mark": ("The stream ended properly, but without its end mark.", "which mark"),
+    "not_sent": ("Something of the request means nothing to the platform, and was left out.", "the fields"),
+    "not_streamed": ("The platform sent its whole answer at once.", "the same in words"),
+    "reconnected": (
+        "The stream broke off in the middle of the answer, and was taken up again.",
+        "after how many tries",
+    ),
+    "skipped": ("The platform sent what is no part of the answer.", "how many events or messages of which kind"),
+    "truncated": (
+        "The prompt did not fit the context window, and lost its oldest messages.",
+        "how many, and the window",
+    ),
+}
+"""Every kind of notice: what it says, and what its detail holds."""
 
 
 class Ended(Event, frozen=True, tag="ended"):
