@@ -26,8 +26,9 @@ from trunkline.core.events import AnyEvent
 from trunkline.core.request import TurnRequest
 from trunkline.endpoints import ENDPOINTS, shape_of
 from trunkline.endpoints.access import TICKET, Access, Keys, Tickets
-from trunkline.endpoints.base import Desk, shaped
+from trunkline.endpoints.base import Desk
 from trunkline.endpoints.middleware import Gate
+from trunkline.endpoints.problems import shaped
 from trunkline.forgetting import forget_as_asked
 from trunkline.log import Log
 from trunkline.pump import House

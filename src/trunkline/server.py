@@ -21,7 +21,8 @@ from trunkline.app import Relay, make_app
 from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
 from trunkline.endpoints.access import is_loopback
-from trunkline.endpoints.base import LIVE_EXTENSION, PROBLEM_DETAILS, Problem
+from trunkline.endpoints.problems import PROBLEM_DETAILS, Problem
+from trunkline.endpoints.streams import LIVE_EXTENSION
 
 MAX_HEAD_BYTES: Final = 64 << 10  # a security limit
 WS_PING_S: Final = 20.0

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trunkline.config import parse
 from trunkline.dialects.base import Loss
-from trunkline.endpoints.base import live_lane
 from trunkline.endpoints.sockets import framed
+from trunkline.endpoints.streams import live_lane
 from trunkline.server import Server, address_of, bind
 from trunkline.sources import websocket_client
 from trunkline.sources.base import StreamRequest

@@ -7,11 +7,13 @@ import os
 import zlib
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trunkline
 from bench import __main__ as command_line
 from bench import (
     bare_relay,
@@ -346,4 +348,9 @@ def test_a_stack_belongs_to_the_innermost_area_that_it_names():
     assert profiling.area_of(stack) == "dialect"
     assert profiling.area_of(["/x/trunkline/endpoints/openai.py:_chunks"]) == "encode"
     assert profiling.area_of(["/nowhere.py:f"]) == "other"
+    source = Path(trunkline.__file__).parents[1]
+    ours = [
+        place.partition(":")[0] for _, places in profiling.AREAS for place in places if place.startswith("trunkline/")
+    ]
+    assert [place for place in ours if not (source / place).exists()] == []
     assert "dialect" in profiling.report("sse-200", [outcome_of(40)], [stack])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trunkline.endpoints import front_end, native, openai, operations, websocket_proxy
-from trunkline.endpoints.base import PROBLEM_DETAILS, Shape
+from trunkline.endpoints.problems import PROBLEM_DETAILS, Shape
 
 ENDPOINTS = {
     "operations": operations.router,

@@ -19,20 +19,11 @@ from trunkline.core.events import Delta, Ended
 from trunkline.core.ids import CLIENT_ID_PATTERN, is_turn_id
 from trunkline.core.request import TurnRequest
 from trunkline.endpoints.access import Caller
-from trunkline.endpoints.base import (
-    IDEMPOTENT,
-    PROBLEM_DETAILS,
-    STARTS,
-    Desk,
-    EventStream,
-    TicketInAddress,
-    desk_of,
-    read_offset,
-    route_class,
-    start_once,
-    turn_headers,
-)
+from trunkline.endpoints.base import Desk, TicketInAddress, desk_of, read_offset
+from trunkline.endpoints.once import IDEMPOTENT, start_once, turn_headers
+from trunkline.endpoints.problems import PROBLEM_DETAILS, STARTS, route_class
 from trunkline.endpoints.settings import FallbackTexts
+from trunkline.endpoints.streams import EventStream
 from trunkline.log import Follower
 from trunkline.repeats import Question
 from trunkline.stores.base import Form, TurnLog

@@ -17,8 +17,9 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 from trunkline.core.errors import OriginRefused, Overloaded, RequestRefused
 from trunkline.core.ids import is_client_id
 from trunkline.endpoints.access import is_loopback
-from trunkline.endpoints.base import Shape, nothing_more, problem_of, shaped
+from trunkline.endpoints.problems import Shape, problem_of, shaped
 from trunkline.endpoints.settings import ServerSettings
+from trunkline.endpoints.streams import nothing_more
 from trunkline.telemetry import RequestServed, Telemetry, internal_error
 
 access = logging.getLogger("trunkline.access")

@@ -17,24 +17,12 @@ from trunkline.core.record import TurnRecord
 from trunkline.core.request import TurnRequest
 from trunkline.core.sse import encode
 from trunkline.core.times import iso
-from trunkline.endpoints.base import (
-    IDEMPOTENT,
-    PROBLEM_DETAILS,
-    STARTS,
-    Decision,
-    EventStream,
-    TicketInAddress,
-    desk_of,
-    read_offset,
-    route_class,
-    shaped,
-    start_once,
-    stream_error,
-    turn_headers,
-    usage_fields,
-)
+from trunkline.endpoints.base import TicketInAddress, desk_of, read_offset, usage_fields
+from trunkline.endpoints.once import IDEMPOTENT, start_once, turn_headers
+from trunkline.endpoints.problems import PROBLEM_DETAILS, STARTS, route_class, shaped, stream_error
 from trunkline.endpoints.sentence_view import SentenceView, read_place
 from trunkline.endpoints.sockets import SERVICE_RESTART, framed, send_turn
+from trunkline.endpoints.streams import Decision, EventStream
 from trunkline.log import ReaderGone
 from trunkline.stores.base import Form, TurnLog
 from trunkline.stores.base import Query as TurnQuery

@@ -19,23 +19,7 @@ from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import CLIENT_ID_PATTERN, is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
 from trunkline.core.request import LastReaderPolicy, Message, Stop, Terms, TurnRequest
-from trunkline.endpoints.base import (
-    IDEMPOTENT,
-    STARTS,
-    Decision,
-    EventStream,
-    FollowResponse,
-    Problem,
-    Shape,
-    desk_of,
-    nothing_more,
-    problem_of_end,
-    route_class,
-    start_once,
-    stream_error,
-    turn_headers,
-    whole,
-)
+from trunkline.endpoints.base import desk_of
 from trunkline.endpoints.chunk import (
     chunk_of,
     completion_id,
@@ -45,6 +29,9 @@ from trunkline.endpoints.chunk import (
     usage_chunk,
     usage_object,
 )
+from trunkline.endpoints.once import IDEMPOTENT, start_once, turn_headers
+from trunkline.endpoints.problems import STARTS, Problem, Shape, problem_of_end, route_class, stream_error
+from trunkline.endpoints.streams import Decision, EventStream, FollowResponse, nothing_more, until_ended
 from trunkline.log import Follower
 from trunkline.stores.base import TurnLog
 from trunkline.turns import Turn
@@ -297,7 +284,7 @@ class WholeCompletion(FollowResponse):
 
     async def serve(self, follower: Follower, scope: Scope, send: Send) -> None:
         """Wait for the end, then answer."""
-        await whole(follower)
+        await until_ended(follower)
         record = self.turn.record()
         ended = record.ended
         if ended is None or REASONS[ended.reason].outcome in ("failed", "cancelled"):

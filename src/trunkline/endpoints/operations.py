@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from trunkline.endpoints.base import PROBLEM_DETAILS, desk_of, route_class
+from trunkline.endpoints.base import desk_of
+from trunkline.endpoints.problems import PROBLEM_DETAILS, route_class
 
 router = APIRouter(route_class=route_class(PROBLEM_DETAILS), tags=["operations"])
 

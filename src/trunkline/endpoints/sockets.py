@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.websockets import WebSocket
 
-from trunkline.endpoints.base import live_lane
+from trunkline.endpoints.streams import live_lane
 from trunkline.log import Follower
 from trunkline.stores.base import Form, TurnLog
 

@@ -23,8 +23,9 @@ from trunkline.core.record import TurnRecord, fold
 from trunkline.core.request import ClientId, LastReaderPolicy, Message, Terms, TurnRequest
 from trunkline.core.times import iso
 from trunkline.endpoints.access import Caller
-from trunkline.endpoints.base import PROBLEM_DETAILS, Desk, desk_of, problem_of_end, shaped, usage_fields
+from trunkline.endpoints.base import Desk, desk_of, usage_fields
 from trunkline.endpoints.chunk import chunk_of, finish_chunks
+from trunkline.endpoints.problems import PROBLEM_DETAILS, problem_of_end, shaped
 from trunkline.endpoints.sockets import SERVICE_RESTART, Messages, framed, send_turn
 from trunkline.log import Follower, ReaderGone
 from trunkline.stores.base import TurnLog
