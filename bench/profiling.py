@@ -26,7 +26,7 @@ AREAS: Final = (
     ("screen", ("trunkline/guards/",)),
     ("pump", ("trunkline/pump.py", "trunkline/upstreams.py", "trunkline/core/turn.py")),
     ("log", ("trunkline/log.py", "trunkline/stores/")),
-    ("write", ("trunkline/endpoints/streams.py", "trunkline/server.py", "uvicorn/", "websockets/")),
+    ("write", ("trunkline/endpoints/streams.py", "trunkline/protocols.py", "uvicorn/", "websockets/")),
     ("encode", ("trunkline/endpoints/",)),
     ("open and end turns", ("trunkline/", "starlette/", "fastapi/", "pydantic/")),
     ("loop, sockets", ("asyncio/", "uvloop/")),
