@@ -217,6 +217,60 @@ async def test_azures_client_streams_and_waits(simulator):
             await sdk.chat.completions.create(model="support", messages=user("hi"))
 
 
+async def test_a_client_goes_on_behind_any_id_that_it_has(http, relay_url):
+    where = f"{relay_url}/v1/chat/completions"
+    body = {"model": "support", "stream": True, "messages": user("sim:text=order")}
+    body["stream_options"] = {"include_usage": True}
+    key = {"idempotency-key": "k-1"}
+    whole = (await http.post(where, json=body, headers=key)).text
+    ids = [int(line.removeprefix("id: ")) for line in whole.split("\n") if line.startswith("id: ")]
+    assert len(ids) > 50
+    for offset in ids[:-1]:
+        before, _, rest = whole.partition(f"\nid: {offset}\n\n")
+        again = await http.post(where, json=body, headers={**key, "last-event-id": str(offset)})
+        assert (again.status_code, again.text) == (200, rest), before[-200:]
+    done = await http.post(where, json=body, headers={**key, "last-event-id": str(ids[-1])})
+    assert (done.status_code, done.headers["idempotent-replayed"]) == (204, "true")
+
+
+async def test_a_client_that_is_cut_off_goes_on_in_the_middle_of_an_answer(http, simulator, relay_url):
+    where = f"{relay_url}/v1/chat/completions"
+    body = {"model": "support", "stream": True, "messages": user("sim:text=order;sim:interval-ms=2")}
+    key = {"idempotency-key": "k-1"}
+    read = ""
+    async with http.stream("POST", where, json=body, headers=key) as response:
+        async for text in response.aiter_text():
+            read += text
+            if "id: 9\n\n" in read:
+                break
+    read = read[: read.rindex("\n\n") + 2]
+    last = read.rpartition("id: ")[2].strip()
+    rest = await http.post(where, json=body, headers={**key, "last-event-id": last})
+    chunks = [json.loads(line[6:]) for line in (read + rest.text).split("\n") if line.startswith("data: {")]
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    assert text == (await simulator.ended(1))[-1]["text"]
+    assert len(simulator.ledger) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"last-event-id": "4"}, 400, "invalid_idempotency_key"),
+        ({"last-event-id": "4", "idempotency-key": "unknown"}, 404, "turn_not_found"),
+        ({"last-event-id": "4.5", "idempotency-key": "k"}, 400, "invalid_offset"),
+        ({"last-event-id": "99999", "idempotency-key": "k"}, 409, "offset_past_tail"),
+    ],
+    ids=["no key", "another key", "no offset", "past the end"],
+)
+async def test_a_client_that_cannot_go_on_gets_no_other_answer(http, simulator, relay_url, headers, status, code):
+    where = f"{relay_url}/v1/chat/completions"
+    body = {"model": "support", "stream": True, "messages": user("sim:text=short")}
+    await http.post(where, json=body, headers={"idempotency-key": "k"})
+    refused = await http.post(where, json=body, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (status, code)
+    assert len(simulator.ledger) == 1
+
+
 async def test_a_client_with_an_idempotency_key_may_come_back(http, simulator, relay_url):
     body = {"model": "support", "stream": True, "messages": user("sim:text=order;sim:interval-ms=5")}
     key = {"idempotency-key": "k-1"}

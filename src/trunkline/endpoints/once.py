@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import Request
 
+from trunkline.core.errors import RequestRefused
 from trunkline.endpoints.base import desk_of
 from trunkline.turns import Turn
 
@@ -55,6 +56,24 @@ async def start_once(request: Request, principal: str, start: Callable[[], Turn]
         async with asyncio.timeout(RECORD_LIMIT_S):
             await desk.turns.recorded()
     return turn, False
+
+
+async def asked_before(request: Request, principal: str) -> Turn:
+    """Return the turn that the same `Idempotency-Key` and request made, for a reader that has some of it.
+
+    Nothing is started in its place: a reader would put a new answer behind a part of the old one. Raises
+    `RequestRefused` without a key, or where the key is not known any more.
+    """
+    key = request.headers.get("idempotency-key")
+    if not key:
+        detail = "Last-Event-ID goes on with an answer that was asked for with an Idempotency-Key, which is missing."
+        raise RequestRefused("invalid_idempotency_key", detail)
+    desk = desk_of(request)
+    made = desk.repeats.find(principal, key, await _fingerprint(request))
+    if made is None:
+        detail = "No answer was asked for with this Idempotency-Key; ask without Last-Event-ID for a new one."
+        raise RequestRefused("turn_not_found", detail, status=404)
+    return await desk.turns.find(made, principal)
 
 
 async def _fingerprint(request: Request) -> bytes:

@@ -19,7 +19,7 @@ from trunkline.core.events import Delta, Ended, Started, ToolCall
 from trunkline.core.ids import CLIENT_ID_PATTERN, is_client_id
 from trunkline.core.record import ChoiceRecord, TurnRecord
 from trunkline.core.request import LastReaderPolicy, Message, Stop, Terms, TurnRequest
-from trunkline.endpoints.base import desk_of
+from trunkline.endpoints.base import desk_of, read_offset
 from trunkline.endpoints.chunk import (
     chunk_of,
     completion_id,
@@ -29,11 +29,11 @@ from trunkline.endpoints.chunk import (
     usage_chunk,
     usage_object,
 )
-from trunkline.endpoints.once import IDEMPOTENT, start_once, turn_headers
+from trunkline.endpoints.once import IDEMPOTENT, asked_before, start_once, turn_headers
 from trunkline.endpoints.problems import STARTS, Problem, Shape, problem_of_end, route_class, stream_error
 from trunkline.endpoints.streams import Decision, EventStream, FollowResponse, nothing_more, until_ended
 from trunkline.log import Follower
-from trunkline.stores.base import TurnLog
+from trunkline.stores.base import Form, TurnLog
 from trunkline.turns import Turn
 
 _json: Final = msgspec.json.Encoder().encode
@@ -100,6 +100,7 @@ class ChatCompletionRequest(BaseModel):
 
 _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/json": {}, "text/event-stream": {}}, "description": "the answer, whole or streamed"},
+    204: {"description": "the client has all of the answer already (`Last-Event-ID`)"},
     **SHAPE.answers(*STARTS),
 }
 
@@ -112,6 +113,13 @@ _ID_HEADERS: Final = {
 _HEADERS: Final = {
     "parameters": [
         *IDEMPOTENT["parameters"],
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": False,
+            "description": "with `stream` and an Idempotency-Key: the last `id` that the client has",
+            "schema": {"type": "string", "maxLength": 64},
+        },
         *(
             {"name": name, "in": "header", "required": False, "description": meaning, "schema": _ID_SCHEMA}
             for name, meaning in _ID_HEADERS.items()
@@ -130,7 +138,8 @@ _HEADERS: Final = {
 async def create(body: ChatCompletionRequest, request: Request) -> Response:
     """Start a turn and answer it as OpenAI would, streamed where `stream` is true.
 
-    The client's leaving cancels it; with an `Idempotency-Key` it may come back for 30 seconds.
+    The client's leaving cancels it; with an `Idempotency-Key` it may come back for 30 seconds. A stream goes on behind
+    the `Last-Event-ID` that the client has, with the same key and request.
     """
     if not body.model:
         desk_of(request).access.principal(request)
@@ -158,6 +167,10 @@ async def create_azure(
 async def _answer(body: ChatCompletionRequest, request: Request, model_name: str) -> Response:
     desk = desk_of(request)
     principal = desk.access.principal(request)
+    last_event_id = request.headers.get("last-event-id")
+    if body.stream and last_event_id:
+        after = read_offset(last_event_id, "Last-Event-ID")
+        return await _go_on(await asked_before(request, principal), after, body)
     # Only a client that can ask for the same turn again is waited for.
     policy: LastReaderPolicy = "cancel_after" if request.headers.get("idempotency-key") else "cancel"
 
@@ -168,14 +181,22 @@ async def _answer(body: ChatCompletionRequest, request: Request, model_name: str
     headers = turn_headers(turn, found=found)
     if not body.stream:
         return WholeCompletion(turn, headers)
-    with_usage = bool(body.stream_options is not None and body.stream_options.include_usage)
-    return EventStream(
-        turn,
-        0,
-        chunks_with_usage if with_usage else chunks,
-        decision=Decision(partial(stream_error, shape=SHAPE), desk.settings.commit_after_ms / 1_000),
-        headers=headers,
-    )
+    decision = Decision(partial(stream_error, shape=SHAPE), desk.settings.commit_after_ms / 1_000)
+    return EventStream(turn, 0, _form(body), decision=decision, headers=headers)
+
+
+async def _go_on(turn: Turn, after: int, body: ChatCompletionRequest) -> Response:
+    """Stream what comes behind an offset; 204 where the turn has ended and the reader has all of it."""
+    await turn.shown()
+    turn.log.check_offset(after)
+    if turn.log.ended and after == turn.log.tail:
+        return Response(status_code=204, headers=turn_headers(turn, found=True))
+    return EventStream(turn, after, _form(body), headers=turn_headers(turn, found=True))
+
+
+def _form(body: ChatCompletionRequest) -> Form:
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    return chunks_with_usage if with_usage else chunks
 
 
 @router.get("/v1/models", summary="List models", responses=SHAPE.answers())
