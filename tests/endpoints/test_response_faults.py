@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import httpx
 import pytest
 import websockets
+from starlette.websockets import WebSocketDisconnect
 
-from trunkline.endpoints import native, openai
+from conftest import serving, settings_for
+from trunkline import TurnRequest
+from trunkline.endpoints import native, openai, shape_of
+from trunkline.endpoints.middleware import Gate
+from trunkline.endpoints.settings import ServerSettings
+from trunkline.endpoints.streams import EventStream
+from trunkline.telemetry import RequestServed
 from trunkline.turns import Turn
 
 SECRET = "4111 1111 1111 1111"
@@ -28,7 +38,8 @@ def nothing_is_quoted(caplog):
     with caplog.at_level(logging.DEBUG):
         yield
         gc.collect()  # asyncio tells of an exception that nobody took when its task goes
-        told = [logging.Formatter().format(record) for record in caplog.records]
+        records = [*caplog.get_records("call"), *caplog.get_records("teardown")]
+    told = [logging.Formatter().format(record) for record in records]
     assert not [line for line in told if SECRET in line]
     assert not [line for line in told if "never retrieved" in line]
 
@@ -64,15 +75,27 @@ async def test_an_answer_that_has_not_begun_is_a_500_in_the_endpoints_shape(http
     assert await faults(http, relay_url) == ['{where="response"} 2.0']
 
 
-async def test_a_body_that_is_too_long_for_a_stream_without_one_is_the_clients_fault(http, relay_url):
-    async def endless():
-        for _ in range(64):
-            yield b"x" * 65_536
+async def test_a_body_that_is_too_long_where_none_is_wanted_is_the_clients_fault(http, simulator):
+    async def body():
+        for _ in range(3):
+            yield b"x" * 600
 
-    turn = (await http.post(f"{relay_url}/v1/turns", json={"input": SLOW})).json()["id"]
-    with pytest.raises(httpx.TransportError):
-        await http.request("GET", f"{relay_url}/v1/turns/{turn}/events", content=endless())
-    assert await faults(http, relay_url) == []
+    async with serving(settings_for(f"{simulator.url}/v1", server={"max_body_bytes": 1_024})) as url:
+        turn = (await http.post(f"{url}/v1/turns", json={"input": SLOW})).json()["id"]
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+            await http.request("GET", f"{url}/v1/turns/{turn}/events", content=body())
+        assert await faults(http, url) == []
+
+
+async def test_what_stops_the_watch_over_a_client_is_not_lost(relay):
+    async def receive():
+        stumble()
+
+    async def send(message):
+        pass
+
+    with pytest.raises(ValueError, match=SECRET):
+        await EventStream(relay.start(TurnRequest(input=SLOW)), 0, native.events, headers={})({}, receive, send)
 
 
 @pytest.fixture
@@ -125,3 +148,48 @@ async def test_clients_that_leave_are_no_fault(http, simulator, relay_url, links
     socket.transport.abort()
     await socket.wait_closed()
     assert await faults(http, relay_url) == []
+
+
+def gate_before(app, told):
+    telemetry = SimpleNamespace(tell=told.append)
+    return Gate(app, settings=ServerSettings(), loopback_only=False, telemetry=lambda: telemetry, shape_of=shape_of)
+
+
+SOCKET = {"type": "websocket", "path": "/ws", "headers": []}
+
+
+async def nothing():
+    return {"type": "websocket.connect"}
+
+
+async def test_what_the_server_says_of_a_client_that_left_goes_back_to_it():
+    gone = ConnectionResetError()
+    told = []
+
+    async def accept(scope, receive, send):
+        await send({"type": "websocket.accept", "headers": []})
+
+    async def send(message):
+        raise gone
+
+    with pytest.raises(ConnectionResetError) as raised:
+        await gate_before(accept, told)(dict(SOCKET), nothing, send)
+    assert raised.value is gone
+    assert [type(fact) for fact in told] == [RequestServed]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, WebSocketDisconnect])
+async def test_neither_a_cancellation_nor_a_client_that_left_is_a_fault(error):
+    told, sent = [], []
+
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept", "headers": []})
+        raise error
+
+    async def send(message):
+        sent.append(message["type"])
+
+    with nullcontext() if error is WebSocketDisconnect else pytest.raises(error):
+        await gate_before(app, told)(dict(SOCKET), nothing, send)
+    assert sent == ["websocket.accept"]
+    assert [type(fact) for fact in told] == [RequestServed]
