@@ -188,3 +188,18 @@ def test_a_tool_call_and_its_result_stay_together_or_go_together():
         assert ("tool" in roles) == ("assistant" in roles)
         assert kept is None or count_prompt(kept, "m") <= room
         assert not roles or (roles[0], roles[-1]) == ("system", "user")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": "x", "options": {"\ud83d": 1}},
+        {"input": "x", "options": {"tools": [{"name": "\ud83d"}]}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "more": "\ud83d"}]}]},
+    ],
+    ids=repr,
+)
+async def test_half_a_character_in_what_a_request_may_hold_besides_is_refused(admission, fields):
+    one = await admission("support")
+    with pytest.raises(RequestRefused, match="lone surrogate"):
+        one.admit(TurnRequest(**fields))

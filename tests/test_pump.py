@@ -506,3 +506,22 @@ async def test_what_a_dialect_counted_is_told_before_its_platform_is_asked_anew(
     bench.pump.closed(Loss(clean=False, code=4_401))
     bench.pump.start()
     assert bench.events == [skipped]
+
+
+async def test_an_end_that_cannot_be_written_as_it_is_is_an_end_all_the_same(bench):
+    bench.say(Delta("a", 0))
+    bench.dialect.replies["last_words"] = [Notice("skipped", "\ud83d")]
+    bench.say(DONE)
+    assert (bench.text, bench.end.reason) == ("a", "internal_error")
+    assert bench.wires[0].asked == ["close"]
+    assert b'trunkline_internal_errors_total{where="pump.end"} 1.0' in bench.telemetry.exposition()
+
+
+async def test_a_fault_of_a_guard_is_told_without_its_words(caplog):
+    bench = Bench(stages=lambda: [Holding()])
+    bench.pump.start()
+    bench.say(Delta("my PIN is 4711!", 0))
+    assert bench.end.outcome == "blocked"
+    assert b'trunkline_internal_errors_total{where="guard"} 1.0' in bench.telemetry.exposition()
+    assert "4711" not in caplog.text
+    await bench.tasks.close()

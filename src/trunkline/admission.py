@@ -61,6 +61,7 @@ class Admission:
 
     def admit(self, request: TurnRequest) -> Admitted:
         """Route a request and check it against its upstream. Raises `RequestRefused`."""
+        _check_text(request)
         route = self._route(request)
         upstream, model = route
         messages = request.prompt()
@@ -69,7 +70,6 @@ class Admission:
                 "input_required", f"Upstream {upstream.name!r} needs a prompt: give `messages` or `input`."
             )
         request = _with_ids(request, upstream)
-        _check_text(request)
         _check_terms(request)
         _check_messages(messages, upstream)
         _check_options(request, upstream)
@@ -150,8 +150,7 @@ def _with_ids(request: TurnRequest, upstream: Upstream) -> TurnRequest:
 def _check_text(request: TurnRequest) -> None:
     """Refuse half a surrogate pair, which JSON can spell and no platform can be sent."""
     try:
-        messages = [message.model_dump() for message in request.prompt()]
-        msgspec.json.encode([request.options, messages, request.stop, request.metadata])
+        msgspec.json.encode(request.model_dump())
     except UnicodeEncodeError:
         raise RequestRefused("invalid_request", "The request holds a lone surrogate, which is no character.") from None
 

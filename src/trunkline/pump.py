@@ -370,20 +370,23 @@ class Pump:
 
     def _end(self, ended: Ended, now: float) -> None:
         """End the turn, once: flush or drop what the guards hold, count, append `Ended`, let the platform go."""
-        if self.ended or self._tries_again(ended, now):
+        if self.ended:
             return
-        self.ended = True  # No second end from here on, whatever the rest of this function meets.
-        if ended.outcome in ("completed", "blocked"):
-            self._attempts.upstream.breaker.succeeded()
         try:
+            if self._tries_again(ended, now):
+                return
+            self.ended = True  # No second end from here on, whatever the rest of this function meets.
             last, ended = self._last_events(ended, now)
-        except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
-            self._house.telemetry.tell(internal_error("pump.end", error))
-            last, ended = [], Ended("failed", "internal_error", detail="a fault in the relay")
-        if self._screen.fault is not None:
-            self._house.telemetry.tell(internal_error("guard", self._screen.fault))
-        try:
             self._house.log.append(self._turn, [*last, ended])
+        except Exception as error:  # noqa: BLE001 - law 1: even a fault in here leaves the turn with an end
+            self.ended = True
+            self._house.telemetry.tell(internal_error("pump.end", error))
+            ended = Ended("failed", "internal_error", detail="a fault in the relay")
+            self._house.log.append(self._turn, [ended])
+        try:
+            if ended.outcome in ("completed", "blocked"):
+                self._attempts.upstream.breaker.succeeded()
+            self._tell_faults()
             self._let_go(ended)
             self._tell(ended, now)
             started = self._turn.started
@@ -405,6 +408,7 @@ class Pump:
         self._errands.stop()
         self._house.telemetry.tell(Retried(failed, ended.reason, self._attempts.upstream.name))
         if following.notice is not None:
+            self._tell_faults()
             self._screen = self._make_screen()
             self._house.log.append(self._turn, [following.notice])
         self._errands.alarm("retry", following.at, self.start)
@@ -431,6 +435,11 @@ class Pump:
         heard_upto = None if ended.heard_upto is None else min(ended.heard_upto, self._account.audible(last))
         last += [*self._dialect.last_words(), usage]
         return last, msgspec.structs.replace(ended, detail=detail, usage=usage, heard_upto=heard_upto)
+
+    def _tell_faults(self) -> None:
+        """Tell what a guard met and got over by failing closed."""
+        if self._screen.fault is not None:
+            self._house.telemetry.tell(internal_error("guard", self._screen.fault))
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None

@@ -146,6 +146,7 @@ class Turns:
             raise Overloaded("shutting_down", "The relay is shutting down and takes no new turns.")
         if fault := self.house.log.store.fault():
             raise Overloaded(fault, f"{STORE_FAULTS[fault]} No new turn is taken until that is mended.")
+        principal.encode()  # Half a character in it would leave a turn that nothing can keep.
         admitted = self.admission.admit(request)
         if len(self._open) >= self.limits.max_open_turns:
             detail = f"The relay has {len(self._open)} turns open, as many as it takes."
