@@ -128,7 +128,7 @@ def test_what_the_platform_gives_a_reason_for_is_the_end(loss: Loss, reason: str
     begun() >> loss << failed(reason, "no")
 
 
-@pytest.mark.parametrize("code", [4408, 4429, 4500, 4502, 4503, 4504])
+@pytest.mark.parametrize("code", [4408, 4425, 4429, 4500, 4502, 4503, 4504])
 def test_a_link_that_the_platform_closes_in_passing_is_taken_up_again_in_mid_turn(code: int):
     busy = Loss(clean=False, code=code, detail="later")
     begun() >> busy << failed(ANY, "later")
@@ -176,13 +176,13 @@ NO_SLOT = b'{"available_slots":0,"max_concurrent":10,"model_status":"AVAILABLE"}
 @pytest.mark.parametrize(
     ("status", "body", "reason", "words"),
     [
-        (200, NO_SLOT, "quota_exceeded", "0 free slots of 10"),
+        (200, NO_SLOT, "quota_exceeded", "model 'gpt' has 0 free slots of 10"),
         (200, b'{"available_slots":0,"model_status":"AVAILABLE"}', "quota_exceeded", "has 0 free slots"),
         (200, b'{"available_slots":9,"model_status":"TRAINING"}', "quota_exceeded", "is 'TRAINING', not AVAILABLE"),
         (200, b"<html>", "upstream_protocol", "expected a quota"),
         (401, b'{"message":"bad token"}', "upstream_auth", "quota: HTTP 401: bad token"),
         (403, b"", "upstream_forbidden", "ai:read and the role AI Administrator or Custom AI Developer"),
-        (404, b'{"message":"gone"}', "upstream_error", "is not published on the platform: gone"),
+        (404, b'{"message":"gone"}', "upstream_error", "model 'gpt' is not published on the platform: gone"),
         (429, b"", "rate_limited", "too many requests"),
         (503, b"", "upstream_unavailable", "quota: HTTP 503"),
         (0, b"no answer within 5 s", "upstream_unavailable", "quota: no answer within 5 s"),
@@ -271,8 +271,8 @@ def test_any_finish_reason_ends_the_turn_and_may_carry_the_last_delta(finish: An
 
 
 def test_an_end_that_overtakes_its_text_waits_for_it():
-    play = begun() >> event("", 2, "stop") << WakeAt(5.0) >> event("b", 1)
-    play >> event("a", 0) << Delta("ab", 0) << STOPPED
+    play = begun() >> event("", 2, "length") << WakeAt(5.0) >> event("b", 1)
+    play >> event("a", 0) << Delta("ab", 0) << Ended("completed", "max_tokens", "length")
 
 
 def test_a_piece_that_never_comes_is_a_gap():
