@@ -34,7 +34,7 @@ class Line:
     words: tuple[str, ...]
     ends: Mapping[str, tuple[str, ...]]
     text: Text = "all"
-    at: Sort = "platform"
+    at: Sort | None = "platform"
     times: int = 1
     then: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Line:
         if self.strike is not None:
             where = "" if self.behind is None else ", behind the finish reason"
             return f"{self.strike[0]}, toward the {'relay' if self.strike[1] == 'client' else 'platform'}{where}"
-        where = "" if self.at == "platform" else f"{self.at}: "
+        where = "" if self.at in (None, "platform") else f"{self.at}: "
         often = ", each time" if self.times == ALWAYS else ""
         often += "".join(f", then `{word}`" for word in self.then)
         ours = "".join(f", with `{name} = {value!r}`" for name, value in self.settings.items() if name != "timeouts")
@@ -195,6 +195,9 @@ SOCKET_LINES: Final = (
     *(_socket("reset-after=4", "stop - -", then=busy) for busy in (
         "close-frame=4429/0", "close-frame=4503/0", "status=429", "refuse",
     )),
+    # a first turn has fetched a token, which is revoked in the middle of the second
+    *(Line(("reset-after=4", "revoked", word), {CONVERSATIONS: ("stop",)}, "sent", at=None, twice=True)
+      for word in ("token-status=503", "token-drop", "token-slow=50")),
     _socket("gap=2", "sequence_gap stop stop"),
     _socket("unnumbered=2", "upstream_protocol - -", "part"),
     *(_socket(words, "stop - -") for words in (
