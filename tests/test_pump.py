@@ -525,3 +525,14 @@ async def test_a_fault_of_a_guard_is_told_without_its_words(caplog):
     assert b'trunkline_internal_errors_total{where="guard"} 1.0' in bench.telemetry.exposition()
     assert "4711" not in caplog.text
     await bench.tasks.close()
+
+
+async def test_an_answer_in_endless_tiny_pieces_is_too_long(monkeypatch):
+    monkeypatch.setattr("trunkline.pump.MAX_ENTRIES", 10)
+    bench = Bench()
+    bench.pump.start()
+    while not bench.pump.ended:
+        bench.say(Delta("x", 0))
+    assert (bench.end.reason, bench.end.detail) == ("answer_too_long", "more than 10 pieces")
+    assert len(bench.text) == 10
+    await bench.tasks.close()

@@ -19,6 +19,7 @@ from trunkline.guards.known_terms import known_terms
 from trunkline.tokens import count_prompt
 from trunkline.upstreams import Upstream
 
+# What the wire of the Genesys models says of them; `[models.NAME]` says it of others.
 KNOWN_WINDOWS: Final[dict[str, int]] = {"gpt-4-1106-preview": 128_000, "gpt-3.5-turbo-16k": 16_385}
 SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 

@@ -33,7 +33,7 @@ from trunkline.forgetting import forget_as_asked
 from trunkline.log import Log
 from trunkline.pump import House
 from trunkline.repeats import IDEMPOTENCY, Repeats
-from trunkline.sources.sse_client import SsePool
+from trunkline.sources.http_stream import HttpPool
 from trunkline.storage import Storage, open_durable, open_in_memory, wall_ms
 from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry, internal_error
@@ -107,7 +107,7 @@ class Relay:
         http = HttpClient()
         tokens = TokenCache(http, clock=time.monotonic, wall=time.time, random=random.random)  # noqa: TID251 - a shell
         self._transports = Transports(
-            SsePool(),
+            HttpPool(),
             http,
             tokens,
             time.monotonic,

@@ -21,7 +21,7 @@ from trunkline.dialects.base import Call, Dialect, Open, Setup
 from trunkline.dialects.presets import PRESETS, PromptLimits, Retries
 from trunkline.guards.chain import Guard
 from trunkline.sources.base import Receiver, Source, StreamRequest
-from trunkline.sources.sse_client import SseClient, SsePool
+from trunkline.sources.http_stream import HttpPool, HttpStream
 from trunkline.sources.websocket_client import WebSocketClient
 from trunkline.upstream_settings import Timeouts, UpstreamSettings
 
@@ -38,7 +38,7 @@ def _bear(wait_s: float) -> None:
 class Transports:
     """What all upstreams of a relay share."""
 
-    sse: SsePool
+    sse: HttpPool
     http: HttpClient
     tokens: TokenCache
     clock: Callable[[], float]
@@ -114,7 +114,7 @@ class Upstream:
     def source(self) -> Source:
         """Make a source for one stream."""
         if self._preset.transport == "sse":
-            return SseClient(self._transports.sse)
+            return HttpStream(self._transports.sse)
         return WebSocketClient(self.timeouts.ping_every_s, self.timeouts.pong_within_s)
 
     async def authorise(self, on_wait: OnWait = _bear) -> dict[str, str]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sources.test_sse_client import server
+from sources.test_http_stream import server
 from trunkline.connect.http import MAX_BODY_BYTES, HttpClient
 
 

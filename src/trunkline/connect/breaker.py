@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 State = Literal["closed", "open", "half_open"]
-STATES: Final[tuple[State, ...]] = ("closed", "open", "half_open")
 
 
 class Breaker:

@@ -13,7 +13,8 @@ import trustme
 
 from trunkline.dialects.base import Loss
 from trunkline.sources.base import StreamRequest
-from trunkline.sources.sse_client import MAX_HEADER_BYTES, SseClient, SsePool
+from trunkline.sources.http_connection import MAX_HEADER_BYTES
+from trunkline.sources.http_stream import HttpPool, HttpStream
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -96,15 +97,15 @@ async def server(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIt
         yield f"{'https' if tls else 'http'}://127.0.0.1:{port}", connections
 
 
-async def ask(pool: SsePool, url: str, headers: Mapping[str, str] | None = None) -> tuple[SseClient, Listener]:
-    listener, client = Listener(), SseClient(pool)
+async def ask(pool: HttpPool, url: str, headers: Mapping[str, str] | None = None) -> tuple[HttpStream, Listener]:
+    listener, client = Listener(), HttpStream(pool)
     await client.open(StreamRequest("POST", f"{url}/x?y=1", headers or {}, b"{}", 2), listener)
     return client, listener
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[SsePool]:
-    pool = SsePool()
+async def pool() -> AsyncIterator[HttpPool]:
+    pool = HttpPool()
     yield pool
     pool.close()
 
@@ -323,7 +324,7 @@ async def test_a_server_that_never_finishes_the_tls_handshake_is_a_connect_timeo
         await reader.read()
 
     async with server(silent) as (url, _):
-        listener, client = Listener(), SseClient(pool)
+        listener, client = Listener(), HttpStream(pool)
         request = StreamRequest("POST", url.replace("http:", "https:"), {}, b"", 0.1)
         await client.open(request, listener)
     assert listener.loss is not None
@@ -337,12 +338,12 @@ async def test_tls_is_verified_and_works_with_a_trusted_authority():
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with server(answering(OK, BODY), context) as (url, _):
-        strangers = SsePool()
+        strangers = HttpPool()
         _, listener = await ask(strangers, url)
         assert listener.loss is not None
         assert listener.loss.reason == "upstream_unavailable"
         assert "certificate" in listener.loss.detail
-        friends = SsePool(lambda: trusting)
+        friends = HttpPool(lambda: trusting)
         _, listener = await ask(friends, url)
         await listener.over.wait()
         assert listener.data == b"hello"
@@ -368,7 +369,7 @@ async def test_a_flood_lets_the_loop_turn_in_between(pool):
     assert turns > 20
 
 
-GivingUp = Callable[[SseClient, "asyncio.Future[None]"], object]
+GivingUp = Callable[[HttpStream, "asyncio.Future[None]"], object]
 
 
 @pytest.fixture(params=["closed", "cancelled"])
@@ -394,7 +395,7 @@ async def test_tls_that_is_given_up_leaves_no_connection(pool, give_up):
         gone.set()
 
     async with server(silent) as (url, _):
-        listener, client = Listener(), SseClient(pool)
+        listener, client = Listener(), HttpStream(pool)
         request = StreamRequest("POST", url.replace("http:", "https:"), {}, b"", 60)
         opening = asyncio.ensure_future(client.open(request, listener))
         await begun.wait()
@@ -420,7 +421,7 @@ async def test_a_request_on_a_kept_connection_that_is_given_up_leaves_no_connect
     async with server(handle) as (url, _):
         _, first = await ask(pool, url)
         await first.over.wait()
-        listener, client = Listener(), SseClient(pool)
+        listener, client = Listener(), HttpStream(pool)
         opening = asyncio.ensure_future(client.open(StreamRequest("POST", url, {}, b"{}", 60), listener))
         await asked.wait()
         give_up(client, opening)
@@ -451,8 +452,8 @@ async def test_no_connection_stays_whenever_it_is_given_up(give_up, is_secure):
 
     async with server(handle, context if is_secure else None) as (url, connections):
         for turns in range(60):
-            pool = SsePool(lambda: trusting)
-            listener, client = Listener(), SseClient(pool)
+            pool = HttpPool(lambda: trusting)
+            listener, client = Listener(), HttpStream(pool)
             opening = asyncio.ensure_future(client.open(StreamRequest("POST", url, {}, b"", 60), listener))
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -471,7 +472,7 @@ async def test_no_connection_stays_whenever_it_is_given_up(give_up, is_secure):
 
 
 async def test_a_stream_that_is_closed_before_it_is_opened_asks_nobody(pool):
-    listener, client = Listener(), SseClient(pool)
+    listener, client = Listener(), HttpStream(pool)
     client.close()
     await client.open(StreamRequest("POST", "http://127.0.0.1:9/", {}, b"", 60), listener)
     assert listener.heard == []
