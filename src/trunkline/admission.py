@@ -21,7 +21,6 @@ from trunkline.upstreams import Upstream
 
 # What the wire of the Genesys models says of them; `[models.NAME]` says it of others.
 KNOWN_WINDOWS: Final[dict[str, int]] = {"gpt-4-1106-preview": 128_000, "gpt-3.5-turbo-16k": 16_385}
-SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 
 class ModelSettings(BaseModel):
@@ -168,7 +167,7 @@ def _check_terms(request: TurnRequest) -> None:
 def _check_messages(messages: Sequence[Message], upstream: Upstream) -> None:
     limits = upstream.limits
     faults = []
-    if not limits.takes_messages and any(message.role not in SYSTEM_ROLES for message in messages):
+    if not limits.takes_messages and any(not message.is_system for message in messages):
         detail = f"Upstream {upstream.name!r} takes no messages: its platform has the prompt."
         raise RequestRefused("unsupported_parameter", detail, faults=[Fault("/messages", detail)])
     for n, message in enumerate(messages):
@@ -199,10 +198,10 @@ def _newest_that_fit(messages: Sequence[Message], room: int, model: str) -> list
 
     A tool's result stays with the call that asked for it: the two go or stay together.
     """
-    system = [message for message in messages if message.role in SYSTEM_ROLES]
+    system = [message for message in messages if message.is_system]
     groups: list[list[Message]] = []
     for message in messages:
-        if message.role in SYSTEM_ROLES:
+        if message.is_system:
             continue
         if message.role == "tool" and groups:
             groups[-1].append(message)

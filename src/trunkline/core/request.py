@@ -50,6 +50,11 @@ class Message(BaseModel):
     role: Role
     content: str | Parts | None = None
 
+    @property
+    def is_system(self) -> bool:
+        """Whether it tells the model what to be, and is no part of the talk."""
+        return self.role in ("system", "developer")
+
     def text(self) -> str:
         """Return the words of the message, without images and other parts that are not text."""
         if isinstance(self.content, list):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from trunkline.core.events import Notice
 from trunkline.core.request import TurnRequest
-
-SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 
 def unsent(request: TurnRequest, sent: Collection[str]) -> list[Notice]:
@@ -17,7 +14,7 @@ def unsent(request: TurnRequest, sent: Collection[str]) -> list[Notice]:
     The prompt has three names: `system`, `input` (the last message of the user) and `history` (all others).
     """
     prompt = request.prompt()
-    talk = [message for message in prompt if message.role not in SYSTEM_ROLES]
+    talk = [message for message in prompt if not message.is_system]
     asked = last_input(request) is not None
     has = {
         "system": len(talk) < len(prompt),

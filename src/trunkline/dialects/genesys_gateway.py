@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from trunkline.core.events import Delta, Notice
 from trunkline.core.foreign_json import UNREADABLE, reader
-from trunkline.dialects.asked import SYSTEM_ROLES, unsent
+from trunkline.dialects.asked import unsent
 from trunkline.dialects.base import Ask, Item, Loss, Open, Send, Setup, WakeAt
 from trunkline.dialects.ends import error_words, failed, finished, lost, refused
 from trunkline.dialects.tally import Tally
@@ -78,9 +78,9 @@ class GenesysGateway:
         if request.stop:
             parameters["stop_sequences"] = [request.stop] if isinstance(request.stop, str) else request.stop
         prompt = request.prompt()
-        system = [message.text() for message in prompt if message.role in SYSTEM_ROLES]
+        system = [message.text() for message in prompt if message.is_system]
         context: dict[str, Any] = {"system": "\n".join(system), "format": settings.context_format}
-        messages = [message for message in prompt if message.role not in SYSTEM_ROLES]
+        messages = [message for message in prompt if not message.is_system]
         if settings.messages_field and messages:
             context["messages"] = [{"role": message.role, "content": message.text()} for message in messages]
         return {"model": ask.model, "prompt_id": prompt_id, "parameters": parameters, "context": context}
