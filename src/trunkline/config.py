@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from trunkline.admission import ModelSettings
 from trunkline.core.errors import Fault, SettingsError, nearest
 from trunkline.endpoints.settings import FallbackTexts, KeySettings, ServerSettings
+from trunkline.environment import settings_from
 from trunkline.guards.chain import Guard
 from trunkline.guards.profiles import DEFAULT, NONE, PROFILES
 from trunkline.guards.settings import GuardSettings
@@ -25,12 +26,6 @@ from trunkline.stores.settings import StoreSettings
 from trunkline.upstream_settings import UpstreamSettings
 
 PREFIX: Final = "TRUNKLINE__"
-# The presets that need a region, a client and a model, with the variables of the ids that they may need as well.
-GENESYS_REGION_PRESETS: Final[dict[str, dict[str, str]]] = {
-    "genesys-completions": {},
-    "genesys-conversations": {"conversation_id": "GENESYS_CONVERSATION_ID"},
-    "genesys-gateway": {"prompt_id": "GENESYS_PROMPT_ID"},
-}
 Language = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$")]
 UpstreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 
@@ -73,10 +68,16 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> tupl
     `path`, else `$TRUNKLINE_CONFIG`, else `./trunkline.toml`; without any of them, presets from the environment.
     """
     env = os.environ if env is None else env
-    table = _read(path, env)
-    faults = _override(table, env)
-    settings = parse(table, faults, env)
-    warnings = [
+    path = _where(path, env)
+    if path is None:
+        has_upstreams = any(name.startswith(f"{PREFIX}UPSTREAMS__") for name in env)
+        table, faults, warnings = settings_from(env, has_upstreams=has_upstreams)
+        if faults:
+            raise SettingsError(faults)
+    else:
+        table, warnings = _read(path), []
+    settings = parse(table, _override(table, env), env)
+    warnings += [
         f"{name}: the secret stands in the settings; write env:NAME or file:PATH instead"
         for name in _literal_secrets(table)
     ]
@@ -178,13 +179,16 @@ def _unknown_guards(table: Mapping[str, Any], upstreams: Mapping[str, Any]) -> l
     return faults
 
 
-def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
+def _where(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    """Return the file of the settings; None where there is none."""
     if path is None and env.get("TRUNKLINE_CONFIG"):
         path = Path(env["TRUNKLINE_CONFIG"])
     if path is None and Path("trunkline.toml").exists():
         path = Path("trunkline.toml")
-    if path is None:
-        return from_environment(env)
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -192,71 +196,6 @@ def _read(path: Path | None, env: Mapping[str, str]) -> dict[str, Any]:
         raise SettingsError([Fault(str(path), f"cannot be read: {error.strerror}")]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([Fault(str(path), f"is not TOML: {error}")]) from None
-
-
-def from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """Make one upstream per preset whose variables are set, named as the preset. Raises `SettingsError`."""
-    upstreams: dict[str, Any] = {}
-    if env.get("OPENAI_API_KEY") or env.get("OPENAI_BASE_URL"):
-        openai = {
-            "preset": "openai",
-            "base_url": env.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
-            "model": env.get("OPENAI_MODEL") or "gpt-4o-mini",
-        }
-        if env.get("OPENAI_API_KEY"):
-            openai["api_key"] = "env:OPENAI_API_KEY"
-        upstreams["openai"] = openai
-    upstreams |= _genesys_from_environment(env)
-    upstreams |= _cognigy_from_environment(env)
-    if not upstreams and not any(name.startswith(f"{PREFIX}UPSTREAMS__") for name in env):
-        detail = (
-            "there is none. Write a trunkline.toml (see the README), name one with --config, "
-            "or set OPENAI_API_KEY or OPENAI_BASE_URL"
-        )
-        raise SettingsError([Fault("settings", detail)])
-    table: dict[str, Any] = {"upstreams": upstreams}
-    if upstreams.keys() == GENESYS_REGION_PRESETS.keys():
-        table["default_upstream"] = "genesys-completions"  # one set of variables, and one of its three needs no more
-    return table
-
-
-def _genesys_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """The names that existing set-ups of the Genesys systems use."""
-    upstreams: dict[str, Any] = {}
-    if all(env.get(name) for name in ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GENESYS_MODEL_ID")):
-        for preset, ids in GENESYS_REGION_PRESETS.items():
-            upstreams[preset] = {
-                "preset": preset,
-                "region": env.get("GENESYS_REGION") or "us_east_1",
-                "client_id": "env:GENESYS_CLIENT_ID",
-                "client_secret": "env:GENESYS_CLIENT_SECRET",
-                "model": env["GENESYS_MODEL_ID"],
-                **{key: env[name] for key, name in ids.items() if env.get(name)},
-            }
-    if all(env.get(f"GENESYS_CLOUD_{name}") for name in ("BASE_URL", "CLIENT_ID", "CLIENT_SECRET")):
-        upstreams["genesys-chat"] = {
-            "preset": "genesys-chat",
-            "base_url": env["GENESYS_CLOUD_BASE_URL"],
-            "client_id": "env:GENESYS_CLOUD_CLIENT_ID",
-            "client_secret": "env:GENESYS_CLOUD_CLIENT_SECRET",
-            "model": env.get("GENESYS_MODEL_ID") or "gpt-4-1106-preview",
-        }
-    return upstreams
-
-
-def _cognigy_from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """The names that existing set-ups of Cognigy.AI use; an environment may be given as a host or as an address."""
-    if not all(env.get(f"COGNIGY_{name}") for name in ("ENVIRONMENT", "CLIENT_ID", "CLIENT_SECRET")):
-        return {}
-    where = env["COGNIGY_ENVIRONMENT"].rstrip("/")
-    cognigy = {
-        "preset": "cognigy",
-        "base_url" if "://" in where else "environment": where,
-        "client_id": "env:COGNIGY_CLIENT_ID",
-        "client_secret": "env:COGNIGY_CLIENT_SECRET",
-        "model": env.get("COGNIGY_MODEL_ID") or "gpt-4o",
-    }
-    return {"cognigy": cognigy}
 
 
 def _override(table: dict[str, Any], env: Mapping[str, str]) -> list[Fault]:

@@ -46,7 +46,7 @@ def test_the_usual_environment_variables_are_enough():
 
 
 def test_the_three_presets_of_one_genesys_client_leave_the_one_that_needs_no_more_as_default():
-    env = {"GENESYS_CLIENT_ID": "me", "GENESYS_CLIENT_SECRET": "s", "GENESYS_MODEL_ID": "m"}
+    env = {"GENESYS_CLIENT_ID": "me", "GENESYS_CLIENT_SECRET": "s", "GENESYS_MODEL_ID": "m", "GENESYS_REGION": "eu-west-1"}
     assert load(env=env)[0].sole_upstream == "genesys-completions"
     assert load(env={**env, "OPENAI_API_KEY": "sk"})[0].sole_upstream is None
 
