@@ -25,6 +25,16 @@ def read_span(value: Any) -> Any:
     return float(number) * _SECONDS[unit or "s"]
 
 
+def say_span(seconds: float) -> str:
+    """Say a span of time in the largest unit that it is a whole number of; a single day in hours."""
+    words = {"day": 86_400, "hour": 3_600, "minute": 60}
+    for word, size in words.items():
+        count = seconds / size
+        if count.is_integer() and (count > 1 or word != "day"):
+            return f"{count:.0f} {word}{'s' if count > 1 else ''}"
+    return f"{seconds:g} s"
+
+
 Span = Annotated[float, BeforeValidator(read_span)]
 """A span of time in seconds, written with a unit."""
 
@@ -59,7 +69,7 @@ class StoreSettings(BaseModel):
 
     def said(self) -> str:
         """Say in words where turns rest."""
-        kept = f"turns kept {self.retention:g} s after their end"
+        kept = f"turns kept {say_span(self.retention)} after their end"
         if self.durability == "memory":
             return f"memory, {kept}, and no longer than the process lives"
         database = "SQLite" if self.database is None else "PostgreSQL"
