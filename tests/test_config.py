@@ -195,7 +195,7 @@ WORDS = [
         "upstreams.support.base_url",
         "got 'ftp://h': URL scheme should be 'http' or 'https'",
     ),
-    ({"upstreams": {"a b": UPSTREAM}}, "upstreams.a b", "got 'a b': string should match pattern"),
+    ({"upstreams": {"a b": UPSTREAM}}, "upstreams.a b", "got 'a b': expected a name of 1 to 64 of"),
 ]
 
 

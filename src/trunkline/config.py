@@ -7,7 +7,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,18 +16,22 @@ from pydantic_core import ErrorDetails
 
 from trunkline.admission import ModelSettings
 from trunkline.core.errors import Fault, SettingsError, nearest
+from trunkline.core.ids import CLIENT_ID_PATTERN
+from trunkline.cross_checks import cross_faults
 from trunkline.endpoints.settings import FallbackTexts, KeySettings, ServerSettings
 from trunkline.environment import settings_from
 from trunkline.guards.chain import Guard
-from trunkline.guards.profiles import DEFAULT, NONE, PROFILES
+from trunkline.guards.profiles import NONE
 from trunkline.guards.settings import GuardSettings
 from trunkline.secrets import is_literal
 from trunkline.stores.settings import StoreSettings
-from trunkline.upstream_settings import UpstreamSettings
+from trunkline.upstream_settings import HOST, UpstreamSettings
 
 PREFIX: Final = "TRUNKLINE__"
-Language = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$")]
-UpstreamName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+_LANGUAGE: Final = r"^[A-Za-z0-9-]{1,35}$"
+_NAME: Final = r"^[A-Za-z0-9._:-]{1,64}$"
+Language = Annotated[str, Field(pattern=_LANGUAGE)]
+UpstreamName = Annotated[str, Field(pattern=_NAME)]
 
 
 class Settings(BaseModel):
@@ -93,90 +97,23 @@ def parse(
     table: Mapping[str, Any], faults: list[Fault] | None = None, env: Mapping[str, str] | None = None
 ) -> Settings:
     """Check a table of settings. Raises `SettingsError` with every fault, those in `faults` first."""
-    faults = [*(faults or ()), *_unknown_names(table)]
+    env = os.environ if env is None else env
+    settings: Settings | None = None
+    errors: list[ErrorDetails] = []
     try:
-        settings = Settings.model_validate(table, context={"env": os.environ if env is None else env})
+        settings = Settings.model_validate(table, context={"env": env})
     except ValidationError as error:
-        faults += [_fault(e) for e in error.errors(include_url=False, include_input=True)]
-        raise SettingsError(faults) from None
-    faults += [*_unusable_guards(settings.guards), *_stripped_json(settings), *_ways_around(settings)]
-    if faults:
+        errors = error.errors(include_url=False, include_input=True)
+    faults = [*(faults or ()), *map(_fault, errors), *cross_faults(table, env, _unread(errors))]
+    if faults or settings is None:
         raise SettingsError(faults)
     return settings
 
 
-def _unusable_guards(guards: Mapping[str, GuardSettings]) -> list[Fault]:
-    """Find what only shows when a guard is made: a file that is not there, a term without letters."""
-    faults = []
-    for name, settings in guards.items():
-        try:
-            Guard(settings)
-        except ValueError as error:
-            faults.append(Fault(f"guards.{name}", str(error)))
-    return faults
-
-
-def _stripped_json(settings: Settings) -> list[Fault]:
-    """Find answers that are to be JSON and would lose its escapes to the stripping of Markdown."""
-    faults = []
-    for name, upstream in settings.upstreams.items():
-        if upstream.expect == "json" and (upstream.guards in settings.guards or upstream.guards in PROFILES):
-            guard = settings.guard(upstream.guards)
-            if guard is not None and guard.strips_markdown:
-                detail = f'the guard {upstream.guards!r} strips Markdown and would break it: set markdown = "keep"'
-                faults.append(Fault(f"upstreams.{name}.expect", detail))
-    return faults
-
-
-def _ways_around(settings: Settings) -> list[Fault]:
-    """Find fallbacks that would answer under other guards than those of the upstream that was asked."""
-    faults = []
-    for name, upstream in settings.upstreams.items():
-        for other in upstream.fallbacks:
-            fallback = settings.upstreams.get(other)
-            if fallback is not None and fallback.guards != upstream.guards:
-                detail = (
-                    f"{other!r} has the guards {fallback.guards!r}, and {name!r} has {upstream.guards!r}: an answer "
-                    "has the same guards whoever gives it; give both the same"
-                )
-                faults.append(Fault(f"upstreams.{name}.fallbacks", detail))
-    return faults
-
-
-def _unknown_names(table: Mapping[str, Any]) -> list[Fault]:
-    """Find names of upstreams that do not exist; in the table as it is, so that they are told with all other faults."""
-    upstreams = table.get("upstreams")
-    if not isinstance(upstreams, Mapping):
-        return []
-    named = [("default_upstream", table.get("default_upstream"), "")]
-    faults = _unknown_guards(table, upstreams)
-    for own, upstream in upstreams.items():
-        fallbacks = upstream.get("fallbacks") if isinstance(upstream, Mapping) else None
-        if isinstance(fallbacks, list | tuple):
-            named += [(f"upstreams.{own}.fallbacks", name, own) for name in fallbacks]
-    for place, name, own in named:
-        if isinstance(name, str) and name not in upstreams:
-            faults.append(Fault(place, f"there is no upstream {name!r}.{nearest(name, upstreams)}"))
-        elif isinstance(name, str) and name == own:
-            faults.append(Fault(place, "an upstream is no fallback for itself"))
-    return faults
-
-
-def _unknown_guards(table: Mapping[str, Any], upstreams: Mapping[str, Any]) -> list[Fault]:
-    guards = table.get("guards")
-    own = guards if isinstance(guards, Mapping) else {}
-    known = [*own, *PROFILES, NONE]
-    faults = [
-        Fault(f"guards.{name}", f"{name!r} is the name of a ready profile; choose another")
-        for name in own
-        if name in PROFILES or name == NONE
-    ]
-    for upstream, fields in upstreams.items():
-        name = fields.get("guards", DEFAULT) if isinstance(fields, Mapping) else DEFAULT
-        if isinstance(name, str) and name not in known:
-            detail = f"there is no guard {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
-            faults.append(Fault(f"upstreams.{upstream}.guards", detail))
-    return faults
+def _unread(errors: Iterable[ErrorDetails]) -> set[str]:
+    """Return the upstreams with a field that is wrong by itself: pydantic has not looked at them as a whole."""
+    places = [error["loc"] for error in errors if error["loc"][:1] == ("upstreams",)]
+    return {str(place[1]) for place in places if len(place) > len(("upstreams", "NAME")) and place[2] != "[key]"}
 
 
 def _where(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -239,6 +176,19 @@ _SHAPES: Final = {
 }
 
 
+PATTERNS: Final = {
+    HOST: "the host alone, such as trial.cognigy.ai, without https:// and without a path",
+    _LANGUAGE: "the tag of a language, such as en or de-AT",
+    _NAME: "a name of 1 to 64 of A-Z a-z 0-9 . _ : -",
+    CLIENT_ID_PATTERN: "an id of 1 to 128 of A-Z a-z 0-9 . _ : -",
+    r"^[0-9a-f]{64}$": "64 hex digits in lower case, as `trunkline key NAME` prints them",
+    r"^[A-Za-z0-9-]{1,64}$": "the name of a header: 1 to 64 of A-Z a-z 0-9 -",
+    r"^(\*|https?://[^/\s]+)$": "an origin such as https://agent.example.com, without a path, or *",
+    r"^[a-z][a-z0-9_]{0,63}$": "a name of at most 64 of a-z 0-9 _, a letter first",
+}
+"""What each pattern of a setting means, for people."""
+
+
 def _fault(error: ErrorDetails) -> Fault:
     """Put one of pydantic's findings into words for the person who wrote the file; a secret's value is never quoted."""
     location = tuple(part for part in error["loc"] if part != "[key]")
@@ -258,6 +208,8 @@ def _fault(error: ErrorDetails) -> Fault:
     message = error["msg"]
     if message[1:2].islower():
         message = message[:1].lower() + message[1:]
+    if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
+        message = f"expected {PATTERNS[context['pattern']]}"
     shown = "" if _is_secret(location, given) or isinstance(given, dict | list) else f"got {given!r}: "
     return Fault(pointer, f"{shown}{message}")
 

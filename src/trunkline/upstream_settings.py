@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, WebsocketUrl, field_validator, model_validator
 
@@ -98,6 +99,50 @@ class GeneralSettings(BaseModel):
     timeouts: Timeouts = Timeouts()
 
 
+def _region_meant(given: str) -> str:
+    """Say which region may be meant: by a name that is near, or by the host of one."""
+    host = given.replace("_", "-").removeprefix("https://").rstrip("/")
+    of_host = [region for region, domain in GENESYS_REGIONS.items() if f".{host}".endswith(f".{domain}")]
+    if of_host:
+        return f' Did you mean "{of_host[0]}"?'
+    if "." in given:
+        return " A region is a name such as eu_west_1; an address belongs into base_url."
+    return nearest(given, GENESYS_REGIONS) or f" Known: {', '.join(GENESYS_REGIONS)}."
+
+
+def misfits(preset_name: Any, fields: Mapping[str, Any]) -> str:
+    """Say everything that a preset needs and does not have, and what it has no use for; nothing where all is well.
+
+    `fields` is what an upstream's table gives, whether it can be read or not; None stands for what is not given.
+    """
+    preset = PRESETS.get(preset_name) if isinstance(preset_name, str) else None
+    if preset is None:
+        return ""
+    given = {name for name, value in fields.items() if value is not None}
+    faults = []
+    unused = ["region", "environment"]
+    if preset.auth == "oauth":
+        faults += [f"{name} is required" for name in ("client_id", "client_secret") if not fields.get(name)]
+        unused.append("api_key")
+    else:
+        unused += ["login_url", "client_id", "client_secret", "scopes", "token_style"]
+    if preset.address == "none":
+        faults += [] if "base_url" in given else ["base_url is required"]
+    else:
+        unused.remove(preset.address)
+        if (preset.address in given) == ("base_url" in given):
+            faults.append(f"give either {preset.address} or base_url")
+    if preset.transport != "websocket":
+        unused += ["ws_url", "token_in"]
+    unused += sorted(WireSettings.model_fields.keys() - preset.settings)
+    faults += [f"{name} is not used by it" for name in unused if name in given]
+    paths = fields.get("paths")
+    known = sorted(preset.paths)
+    named = paths if isinstance(paths, Mapping) else {}
+    faults += [f"there is no path {name!r}, only {', '.join(known)}" for name in named if name not in known]
+    return f"with preset {preset_name!r}: {'; '.join(faults)}" if faults else ""
+
+
 class UpstreamSettings(WireSettings, GeneralSettings):
     """`[upstreams.NAME]`: the name is what a client asks for as `model`."""
 
@@ -117,35 +162,14 @@ class UpstreamSettings(WireSettings, GeneralSettings):
             return None
         name = value.strip().lower().replace("-", "_")
         if name not in GENESYS_REGIONS:
-            raise ValueError(f"there is no region {value!r}.{nearest(name, GENESYS_REGIONS)}")
+            raise ValueError(f"there is no region {value!r}.{_region_meant(name)}")
         return name
 
     @model_validator(mode="after")
     def _fits_its_preset(self) -> UpstreamSettings:
-        """Say everything that the preset needs and does not have, at once."""
-        preset = PRESETS[self.preset]
-        faults = []
-        unused = ["region", "environment"]
-        if preset.auth == "oauth":
-            faults += [f"{name} is required" for name in ("client_id", "client_secret") if not getattr(self, name)]
-            unused.append("api_key")
-        else:
-            unused += ["login_url", "client_id", "client_secret", "scopes", "token_style"]
-        if preset.address == "none":
-            faults += ["base_url is required"] if self.base_url is None else []
-        else:
-            unused.remove(preset.address)
-            if (getattr(self, preset.address) is None) == (self.base_url is None):
-                faults.append(f"give either {preset.address} or base_url")
-        if preset.transport != "websocket":
-            unused += ["ws_url", "token_in"]
-        unused += sorted(WireSettings.model_fields.keys() - preset.settings)
-        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
-        faults += [f"{name} is not used by it" for name in unused if name in given]
-        known = sorted(preset.paths)
-        faults += [f"there is no path {name!r}, only {', '.join(known)}" for name in self.paths if name not in known]
-        if faults:
-            raise ValueError(f"with preset {self.preset!r}: {'; '.join(faults)}")
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if detail := misfits(self.preset, given):
+            raise ValueError(detail)
         return self
 
     @property

@@ -46,7 +46,12 @@ def test_the_usual_environment_variables_are_enough():
 
 
 def test_the_three_presets_of_one_genesys_client_leave_the_one_that_needs_no_more_as_default():
-    env = {"GENESYS_CLIENT_ID": "me", "GENESYS_CLIENT_SECRET": "s", "GENESYS_MODEL_ID": "m", "GENESYS_REGION": "eu-west-1"}
+    env = {
+        "GENESYS_CLIENT_ID": "me",
+        "GENESYS_CLIENT_SECRET": "s",
+        "GENESYS_MODEL_ID": "m",
+        "GENESYS_REGION": "eu-west-1",
+    }
     assert load(env=env)[0].sole_upstream == "genesys-completions"
     assert load(env={**env, "OPENAI_API_KEY": "sk"})[0].sole_upstream is None
 
@@ -58,7 +63,7 @@ UPSTREAM = {"client_id": "a", "client_secret": "b", "model": "m"}
     ("upstream", "words"),
     [
         ({"preset": COGNIGY, "region": "eu_west_1"}, "give either environment or base_url; region is not used by it"),
-        ({"preset": COGNIGY, "environment": "a.example/x"}, "should match pattern"),
+        ({"preset": COGNIGY, "environment": "a.example/x"}, "expected the host alone"),
         ({"preset": COGNIGY, "environment": "a.example", "replay": "none"}, "replay is not used by it"),
         ({"preset": GATEWAY, "environment": "a.example"}, "give either region or base_url; environment is not used"),
         ({"preset": GATEWAY, "region": "eu_west_1", "conversation_id": "c"}, "conversation_id is not used by it"),
