@@ -1,36 +1,28 @@
-"""The command line: serve, stream, check, simulate, demo, key, guard; and what `log_commands` has about the log."""
+"""The command line: serve, simulate, demo, key, guard; `platform_commands` and `log_commands` have the others."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import hashlib
-import importlib.util
 import logging
 import secrets
 import sys
-import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import msgspec
 from pydantic import ValidationError
 
 from trunkline import log_commands
-from trunkline.config import Settings, load
 from trunkline.core.errors import REASONS, TrunklineError, nearest
-from trunkline.core.events import Delta, Ended, Guarded, Notice, Started
+from trunkline.core.events import Guarded
 from trunkline.core.ids import is_client_id
-from trunkline.core.request import TurnRequest
 from trunkline.guards.settings import GuardSettings
 from trunkline.log_commands import config_option
-from trunkline.stores.settings import StoreSettings
+from trunkline.platform_commands import check, loaded, run_async, stream
 from trunkline.version import VERSION
 
-T = TypeVar("T")
 LONGEST_FILE_NAME = 255
 
 
@@ -52,7 +44,7 @@ def cli() -> None:
     """Trunkline: a streaming relay for LLM answers in contact centres."""
 
 
-for command in (log_commands.follow, log_commands.turns, log_commands.store, log_commands.forget):
+for command in (stream, check, log_commands.follow, log_commands.turns, log_commands.store, log_commands.forget):
     cli.add_command(command)
 
 
@@ -73,7 +65,7 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    settings = _load(config)
+    settings = loaded(config)
     check_access(settings, insecure=insecure)
     if insecure:
         click.echo("warning: --insecure: everybody on this machine is let in, whatever keys there are", err=True)
@@ -86,119 +78,7 @@ def serve(config: Path | None, *, insecure: bool, log_level: str) -> None:
         click.echo(f"The log: {settings.store.said()}", err=True)
         click.echo(f"Trunkline {VERSION} serves {', '.join(settings.upstreams)} on {address}", err=True)
 
-    _run(server.run(ready))
-
-
-@cli.command()
-@config_option
-@click.option("--upstream", help="Which upstream to ask (default: default_upstream, or the only one).")
-@click.option("--model", help="Ask the upstream's platform for this model instead.")
-@click.argument("prompt", required=False)
-def stream(config: Path | None, upstream: str | None, model: str | None, prompt: str | None) -> None:
-    """Stream one answer to the terminal, without a server. PROMPT may also come on standard input."""
-    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        prompt = sys.stdin.read().strip() or None
-    if prompt is None:
-        raise click.UsageError("give a PROMPT, or pipe it in")
-    settings = _load(config)
-    if model is not None and upstream is None:
-        upstream = settings.sole_upstream
-    request = TurnRequest(upstream=upstream, model=model, input=prompt)
-    ended = _run(_stream(settings, request))
-    if ended.outcome != "completed":
-        sys.exit(1)
-
-
-async def _stream(settings: Settings, request: TurnRequest) -> Ended:
-    from trunkline.app import Relay  # noqa: PLC0415 - as in serve
-
-    begun = time.monotonic()
-    first: float | None = None
-    ended = Ended("failed", "internal_error")
-    async with Relay(_in_memory(settings)) as relay:
-        async for event in relay.stream(request):
-            match event:
-                case Started():
-                    click.echo(f"{event.upstream} ({event.model})", err=True)
-                case Delta(channel="reasoning"):
-                    first = first or time.monotonic()
-                case Delta():
-                    first = first or time.monotonic()
-                    click.echo(event.text, nl=False)
-                case Notice():
-                    click.echo(f"[{event.kind}: {event.detail}]", err=True)
-                case Ended():
-                    ended = event
-                case _:
-                    pass
-    _summarise(ended, begun, first, time.monotonic())
-    return ended
-
-
-def _in_memory(settings: Settings) -> Settings:
-    """Return settings for a relay beside the one that holds the folder: what it is asked is not worth keeping."""
-    return settings.model_copy(update={"store": StoreSettings(durability="memory")})
-
-
-def _summarise(ended: Ended, begun: float, first: float | None, now: float) -> None:
-    click.echo()
-    words = f"{ended.outcome}: {REASONS[ended.reason].meaning}"
-    if ended.outcome != "completed":
-        words = f"{ended.outcome} ({ended.reason}): {REASONS[ended.reason].meaning} {ended.detail}".rstrip()
-    click.echo(words, err=True)
-    if first is not None and ended.usage is not None:
-        usage = ended.usage
-        rate = usage.completion_tokens / max(now - first, 1e-3)
-        click.echo(
-            f"{usage.prompt_tokens} + {usage.completion_tokens} tokens (counted by the {usage.counted_by}), "
-            f"first after {(first - begun) * 1_000:.0f} ms, {rate:.0f} tokens/s",
-            err=True,
-        )
-
-
-@cli.command()
-@config_option
-@click.option(
-    "--live", is_flag=True, help="Also try names, TLS and credentials of every upstream; no completion is spent."
-)
-def check(config: Path | None, *, live: bool) -> None:
-    """Check the settings as a whole, and say what they amount to."""
-    settings = _load(config)
-    for name, upstream in settings.upstreams.items():
-        key = "with a key" if upstream.api_key or upstream.client_secret else "without a key"
-        click.echo(f"upstream {name}: {upstream.preset} at {upstream.api_base} {key}, model {upstream.model}")
-        screened = f"screened by {upstream.guards!r}" if upstream.guards != "none" else "not screened"
-        click.echo(f"  answers are {screened}")
-    count = len(settings.keys)
-    click.echo(f"keys: {count}" if count else "keys: none; `serve` needs one, or --insecure on loopback")
-    _check_database(settings.store)
-    click.echo(f"store: {settings.store.said()}")
-    click.echo(f"listens on {settings.server.host}:{settings.server.port}")
-    click.echo("The settings are valid.")
-    if live and not _run(_check_live(settings)):
-        sys.exit(1)
-
-
-def _check_database(store: StoreSettings) -> None:
-    """Look at the address of the database, without connecting. Raises `SettingsError`."""
-    if store.database is not None:
-        from trunkline.records.postgresql import PostgresqlServer  # noqa: PLC0415 - as in serve
-
-        PostgresqlServer.at(store.database.get_secret_value()).close()
-
-
-async def _check_live(settings: Settings) -> bool:
-    from trunkline.app import Relay  # noqa: PLC0415 - as in serve
-    from trunkline.live_check import check_live  # noqa: PLC0415
-
-    well = True
-    async with Relay(_in_memory(settings)) as relay:
-        for name, upstream in relay.turns.upstreams.items():
-            click.echo(f"\nupstream {name}:")
-            async for step in check_live(upstream):
-                well = well and step.ok
-                click.echo(f"  {'ok    ' if step.ok else 'FAILED'} {step.name}: {step.words}")
-    return well
+    run_async(server.run(ready))
 
 
 @cli.command()
@@ -229,7 +109,7 @@ def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, fau
         return
     texts = {"file": text.read_text(encoding="utf-8")} if text else {}
     with contextlib.suppress(KeyboardInterrupt):  # its usual end
-        _run(_simulate(port, texts, interval_ms, seed))
+        run_async(_simulate(port, texts, interval_ms, seed))
 
 
 async def _simulate(port: int, texts: dict[str, str], interval_ms: float, seed: int) -> None:
@@ -255,7 +135,7 @@ def demo(*, once: bool, llm: str, port: int | None) -> None:
     from trunkline.demo.run import run  # noqa: PLC0415 - nothing else needs it
 
     try:
-        code = _run(run(once=once, llm=llm, port=port))
+        code = run_async(run(once=once, llm=llm, port=port))
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(code)
@@ -336,7 +216,7 @@ def _guard_settings(config: Path | None, profile: str | None) -> GuardSettings |
         return None
     if config is None and (profile is None or profile in PROFILES):
         return GuardSettings(profile=profile or DEFAULT)
-    settings = _load(config)
+    settings = loaded(config)
     name = profile or next(upstream.guards for upstream in settings.upstreams.values())
     known = [*settings.guards, *PROFILES, NONE]
     if name not in known:
@@ -369,24 +249,6 @@ def _try_guard(settings: GuardSettings | None, text: str, how: str, *, as_json: 
         click.echo(f"\nreleased: {whole!r}")
         if blocked:
             click.echo(f"blocked: {REASONS[blocked].meaning}")
-
-
-def _load(config: Path | None) -> Settings:
-    settings, warnings = load(config)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
-    return settings
-
-
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run on uvloop where there is one: it saves a third of the time of a token."""
-    factory = None
-    if importlib.util.find_spec("uvloop") is not None:
-        import uvloop  # noqa: PLC0415 - not on every platform
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(coroutine)
 
 
 def main() -> None:

@@ -20,10 +20,13 @@ NOBODY: Final = "live-check"  # stands for the ids that only a real turn has
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was tried: what, whether it worked, what came of it or what to do about it."""
+    """One thing that was tried: what, whether it worked, what came of it or what to do about it.
+
+    `ok` is None where trying does not tell: then the words say what to look at.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     words: str
 
 

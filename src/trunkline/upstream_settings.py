@@ -173,6 +173,11 @@ class UpstreamSettings(WireSettings, GeneralSettings):
         return self
 
     @property
+    def ids_to_name(self) -> list[str]:
+        """The ids that the platform needs and that stand in no setting, so that each request must name them."""
+        return [name for name in PRESETS[self.preset].limits.required if getattr(self, name) is None]
+
+    @property
     def api_base(self) -> str:
         """The address of the platform's API, without a slash at its end."""
         if self.base_url is not None:
