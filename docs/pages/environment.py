@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pages.markdown import table
-from trunkline.config import from_environment
-from trunkline.core.errors import SettingsError
+from trunkline.environment import settings_from
 
 INTRO: Final = """\
 Where there is no settings file, these variables make upstreams, each named as its preset, and each in the table with
@@ -35,7 +34,7 @@ class _All(Mapping[str, str]):
 def environment_part() -> str:
     """Write the intro and the table: upstream, the variables that make it, and those that it takes as well."""
     variables = _All()
-    upstreams = from_environment(variables)["upstreams"]
+    upstreams = settings_from(variables, has_upstreams=False).table["upstreams"]
     rows = [_row(name, settings, list(variables)) for name, settings in upstreams.items()]
     return f"{INTRO}\n\n{table(('upstream', 'is made by', 'and takes'), rows)}"
 
@@ -57,8 +56,5 @@ def _row(upstream: str, settings: Mapping[str, str], variables: list[str]) -> tu
 
 
 def _made_by(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    try:
-        upstreams: dict[str, dict[str, str]] = from_environment({name: name for name in names})["upstreams"]
-    except SettingsError:
-        return {}
-    return upstreams
+    found = settings_from({name: name for name in names}, has_upstreams=False)
+    return {} if found.faults else found.table["upstreams"]
