@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,10 @@ from stores.writing import (
     key,
     keys_in,
     more,
+    open_files,
     path_of,
     plain,
+    size_of,
     started,
     text_of,
     whole_turn,
@@ -47,14 +48,6 @@ def journal(tmp_path, disk):
     yield journal
     disk.is_mended()
     journal.end()
-
-
-def size_of(batch: Batch) -> int:
-    return HEAD + 2 + sum(len(entry.json) for entry in batch.entries) + len(batch.entries) - 1
-
-
-def open_files() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def again(journal: Journal) -> Journal:

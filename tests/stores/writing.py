@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trunkline.core.events import AnyEvent, Delta, Ended, Entry, Started, Usage
 from trunkline.stores.journal import Journal
-from trunkline.stores.segment import Batch
+from trunkline.stores.segment import HEAD_BYTES, Batch
 
 SMALL = 4_096
 """Bytes of a segment, so that a few records fill one."""
@@ -56,6 +56,11 @@ def whole_turn(number: int, *texts: str) -> Batch:
     return Batch(key(number), entries(started(number), *(Delta(t, 0) for t in texts), COMPLETED), last=True)
 
 
+def size_of(batch: Batch) -> int:
+    """How many bytes of a segment it takes."""
+    return HEAD_BYTES + 2 + sum(len(entry.json) for entry in batch.entries) + len(batch.entries) - 1
+
+
 def plain(found: Iterable[Entry]) -> list[tuple[int, int, AnyEvent]]:
     """What makes entries equal."""
     return [(entry.offset, entry.at_ms, entry.event) for entry in found]
@@ -76,3 +81,8 @@ def path_of(folder: Path, segment: int) -> Path:
 def is_anywhere(folder: Path, words: str) -> bool:
     """Tell whether a text stands in any file below a folder."""
     return any(words.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def open_files() -> set[str]:
+    """The descriptors of this process."""
+    return {path.name for path in Path("/proc/self/fd").iterdir()}

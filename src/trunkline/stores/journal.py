@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, groupby
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -27,6 +27,7 @@ SHRINK: Final = 8  # by so much a segment is smaller where there is no room for 
 LEAST_SEGMENT_BYTES: Final = 64 << 10
 PATIENCE_S: Final = 1.0  # with another thread that lays out a segment
 SEARCHED_AT_ONCE: Final = 1 << 20
+BLOCK_BYTES: Final = 4_096  # what a file system sets aside at a time
 
 Place = int
 """Where a record is: the number of its segment above the lowest 32 bits, and how many bytes into it in them."""
@@ -48,8 +49,9 @@ class Journal:
         self._write = 0
         self._left_until = 0  # where what a failed write left may end
         self._retired: list[int] = []
-        self._spare: tuple[int, int] | None = None  # the number and the descriptor of a segment laid out ahead
+        self._spare: tuple[int, int, int] | None = None  # number, descriptor and size of a segment laid out ahead
         self._laying_out = threading.Lock()
+        self._is_stuck = False
         self._first = 0  # the first segment of this process
         self._unclean: set[int] = set()
         self.number = 0
@@ -61,31 +63,39 @@ class Journal:
         """Go on in a new segment. Raises `OSError`, having changed nothing."""
         with self._alone():
             spare, self._spare = self._spare, None
-            if spare is not None:
-                self._take(*spare, self._segment_bytes)
-            else:
-                self._begin_smaller(self._segment_bytes)
+            self._take(*(spare or self._lay_out_smaller(self._segment_bytes)))
 
-    def _begin_smaller(self, size: int) -> None:
-        """Go on in a segment as large as the disk has room for, from `size` down: turns must be able to end."""
-        try:
-            self._take(*self._lay_out(size), size)
-        except OSError as error:
-            if error.errno != errno.ENOSPC or size // SHRINK < LEAST_SEGMENT_BYTES:
-                raise
-            self._begin_smaller(size // SHRINK)
+    def go_on(self) -> None:
+        """Go on in the segment that is laid out, which takes no time. Raises `OSError` where there is none."""
+        with self._alone(waits=False):
+            spare, self._spare = self._spare, None
+            if spare is None:
+                raise OSError(errno.EBUSY, "no segment is laid out")
+            self._take(*spare)
 
-    def prepare(self) -> None:
-        """Lay out the next segment once this one fills up. Raises `OSError` where there is no room."""
+    def prepare(self, *, at_once: bool = False) -> None:
+        """Lay out the next segment once this one fills up. Raises `OSError` where there is no room.
+
+        `at_once`: also before it fills up, and then as large a one as there is room for.
+        """
         with self._alone():
-            if self._spare is None and self._fd >= 0 and self._at > self._limit // 2:
+            if self._spare is not None:
+                return
+            if at_once:
+                self._spare = self._lay_out_smaller(self._segment_bytes)
+            elif self._fd >= 0 and self._at > self._limit // 2:
                 self._spare = self._lay_out(self._segment_bytes)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads from laying out a segment. Raises `OSError` where one of them does not come back."""
-        if not self._laying_out.acquire(timeout=PATIENCE_S):
+    def _alone(self, *, waits: bool = True) -> Iterator[None]:
+        """Keep other threads from laying out a segment. Raises `OSError` where one of them does not come back.
+
+        Who waits may be the event loop, so that it is waited for once and not again before that thread is back.
+        """
+        if not self._laying_out.acquire(timeout=PATIENCE_S if waits and not self._is_stuck else 0):
+            self._is_stuck = self._is_stuck or waits
             raise OSError(errno.EBUSY, "the disk does not answer")
+        self._is_stuck = False
         try:
             yield
         finally:
@@ -131,7 +141,7 @@ class Journal:
                 with self._alone():
                     self._discard_spare()  # Segments are read in the order of their numbers.
                     whole = 2 * (HEADER_BYTES + size)
-                    self._take(*self._lay_out(whole), whole)
+                    self._take(*self._lay_out(whole))
         except OSError:
             if not last_words or self._at + size > self._size:
                 raise
@@ -148,7 +158,16 @@ class Journal:
         self._at, self._limit = HEADER_BYTES, _without_reserve(size)
         self._write = self._left_until = 0
 
-    def _lay_out(self, size: int) -> tuple[int, int]:
+    def _lay_out_smaller(self, size: int) -> tuple[int, int, int]:
+        """Lay out a segment as large as the disk has room for, from `size` down: turns must be able to end."""
+        try:
+            return self._lay_out(size)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or size // SHRINK < LEAST_SEGMENT_BYTES:
+                raise
+            return self._lay_out_smaller(size // SHRINK)
+
+    def _lay_out(self, size: int) -> tuple[int, int, int]:
         number = max([self.number, *self.segments()]) + 1
         path = self._path(number)
         fd = self._files.create(path, size)
@@ -160,7 +179,7 @@ class Journal:
             with suppress(OSError):
                 self._files.remove(path)
             raise
-        return number, fd
+        return number, fd, size
 
     def give_up(self) -> None:
         """Let go of the files that are written no more, whatever became of what was written to them."""
@@ -173,6 +192,10 @@ class Journal:
         fds, self._retired = [*self._retired, self._fd], []
         return fds
 
+    def current(self) -> list[int]:
+        """Return the file that is written now, to `sync` it alone and see whether the disk does."""
+        return [self._fd]
+
     def sync(self, fds: Sequence[int]) -> None:
         """Wait until what was written to these files is on the disk. Raises `OSError`: nothing is known of it then."""
         try:
@@ -183,18 +206,17 @@ class Journal:
                 self._files.close(fd)
 
     def end(self) -> None:
-        """Write no more."""
-        with self._alone():
-            self._discard_spare()
+        """Write no more. Raises `OSError`; what can be closed is closed all the same."""
+        with self._alone(), ExitStack() as whatever_fails:
             for fd in (*self._retired, self._fd):
                 if fd >= 0:
-                    self._files.close(fd)
+                    whatever_fails.callback(self._files.close, fd)
             self._fd, self._retired = -1, []
+            self._discard_spare()
 
     def _discard_spare(self) -> None:
         if self._spare is not None:
-            number, fd = self._spare
-            self._spare = None
+            (number, fd, _), self._spare = self._spare, None
             self._files.close(fd)
             self.drop(number)
 
@@ -237,6 +259,20 @@ class Journal:
         return entries
 
     # Letting go
+
+    def trim(self) -> None:
+        """Give back the room in which an earlier process wrote no record. For before `begin`. Raises `OSError`."""
+        for segment in self.segments():
+            path = self._path(segment)
+            size = path.stat().st_size
+            end = _end_of_text(path, size)
+            if end is not None and end <= HEADER_BYTES:
+                self.drop(segment)
+            elif end is not None:
+                # Whoever reads along looks for the next head; a piece of the file that is gone would end its process.
+                kept = -(-(end + HEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
+                if kept < size:
+                    self._files.truncate(path, kept)
 
     def cut(self, damage: Damage) -> None:
         """Cut off what a broken write left, so that it is not met again. Raises `OSError`."""
@@ -281,6 +317,20 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:016d}.journal"
+
+
+def _end_of_text(path: Path, size: int) -> int | None:
+    """Return where the zeros begin that a segment ends with; None where they may be those of an erased record."""
+    with path.open("rb") as file:
+        end = size
+        while end > HEADER_BYTES:
+            begin = max(HEADER_BYTES, end - SEARCHED_AT_ONCE)
+            file.seek(begin)
+            piece = file.read(end - begin).rstrip(b"\0")
+            if piece:
+                return begin + len(piece) if piece.endswith(layout.RECORD_END) else None
+            end = begin
+    return end
 
 
 def _searched(fd: int, turns: frozenset[bytes]) -> set[int]:

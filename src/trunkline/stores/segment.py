@@ -35,6 +35,8 @@ HEAD_BYTES: Final = _HEAD.size
 TURN_BYTES: Final = 16
 TURN_AT: Final = 13  # where a record holds the bytes of its turn
 _BODY: Final = b'[{"type":"'  # how the events of a record begin
+RECORD_END: Final = b"]"
+"""How a record ends that is not erased."""
 _decode = msgspec.json.Decoder(list[AnyEvent]).decode
 
 
