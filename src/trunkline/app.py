@@ -142,17 +142,17 @@ class Relay:
 
     async def __aexit__(self, *_: object) -> None:
         """Cancel what is still open, and stop."""
-        await self.drain(0)
-        await self._stop()
+        try:
+            await self.drain(0)
+        finally:
+            await self._stop()
 
     async def _stop(self) -> None:
         self._turns = None
-        if self._storage is not None:
-            await self._storage.close()
-        if self._tasks is not None:
-            await self._tasks.close()
-        if self._transports is not None:
-            await self._transports.close()
+        async with AsyncExitStack() as whatever_fails:  # the last first
+            for part in (self._transports, self._tasks, self._storage):
+                if part is not None:
+                    whatever_fails.push_async_callback(part.close)
 
     async def drain(self, limit_s: float | None = None) -> None:
         """Take no new turns, and let the open ones end for up to `limit_s` seconds (default: `server.drain_s`)."""

@@ -8,6 +8,7 @@ from typing import Final
 from trunkline.core.errors import Overloaded
 from trunkline.storage import Durable
 from trunkline.telemetry import internal_error
+from trunkline.threads import in_thread
 from trunkline.turns import Turns
 
 LOOK_EVERY_S: Final = 1.0
@@ -18,13 +19,13 @@ async def forget_as_asked(turns: Turns, durable: Durable) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         try:
-            requests = await asyncio.to_thread(durable.records.asked_to_forget)
+            requests = await in_thread(durable.records.asked_to_forget)
         except Overloaded:
             continue
         for request in requests:
             try:
                 await turns.forget_conversation(request.conversation_id, request.principal)
                 if await durable.recorder.flush():
-                    await asyncio.to_thread(durable.records.has_forgotten, request.number)
+                    await in_thread(durable.records.has_forgotten, request.number)
             except Exception as error:  # noqa: BLE001 - one that cannot be met must not stop the others
                 turns.house.telemetry.tell(internal_error("forget", error))

@@ -12,9 +12,11 @@ from trunkline.guards.actions import Secrets
 from trunkline.records.records import Records
 from trunkline.stores.archive import Claim, ConversationKey
 from trunkline.telemetry import Fact, StoreFailed
+from trunkline.threads import in_thread
 
 MAX_WAITING: Final = 100_000  # bounds the memory where the records take nothing; the oldest go first
 AGAIN_S: Final = 1.0
+LIMIT_S: Final = 5.0  # for those who wait until something is written
 T = TypeVar("T")
 
 
@@ -52,8 +54,16 @@ class Recorder:
                 await asyncio.sleep(AGAIN_S)
 
     async def flush(self) -> bool:
-        """Write all that waits; False where that failed, and it waits on. Whoever stops waiting changes nothing."""
-        return await asyncio.shield(asyncio.ensure_future(self._flush()))
+        """Write all that waits; False where that failed or takes too long, and it waits on.
+
+        Whoever stops waiting changes nothing.
+        """
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                return await asyncio.shield(asyncio.ensure_future(self._flush()))
+        except TimeoutError:
+            self._tell(StoreFailed("record", "no answer"))
+            return False
 
     async def _flush(self) -> bool:
         async with self._writing:
@@ -63,7 +73,7 @@ class Recorder:
             claims, self._claims = self._claims, {}
             conversations, self._conversations = self._conversations, {}
             try:
-                await asyncio.to_thread(self._write, claims, conversations)
+                await in_thread(self._write, claims, conversations)
             except Exception as error:  # noqa: BLE001 - whatever it is, nothing is lost by trying again
                 self._tell(StoreFailed("record", type(error).__name__))
                 self._claims = _newest(claims | self._claims)

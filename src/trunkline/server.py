@@ -17,6 +17,7 @@ from trunkline.config import Settings
 from trunkline.core.errors import Fault, SettingsError
 from trunkline.endpoints.access import is_loopback
 from trunkline.protocols import MAX_HEAD_BYTES, HttpProtocol, WebSocketProtocol
+from trunkline.telemetry import internal_error
 
 WS_PING_S: Final = 20.0
 BACKLOG: Final = 4_096
@@ -134,13 +135,16 @@ class Server:
             self._uvicorn.config.timeout_graceful_shutdown = 1
             self._stopping = asyncio.ensure_future(self._drain(0))
         else:
-            self._uvicorn.force_exit = True
+            self._uvicorn.should_exit = self._uvicorn.force_exit = True
 
     def _burden(self) -> tuple[int, float]:
         return self._relay.turns.open_count, self._relay.settings.server.drain_s
 
     async def _drain(self, limit_s: float | None = None) -> None:
-        await self._relay.drain(limit_s)
+        try:
+            await self._relay.drain(limit_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process is to end
+            self._relay.telemetry.tell(internal_error("drain", error))
         self._uvicorn.should_exit = True
 
 

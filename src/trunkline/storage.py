@@ -29,10 +29,12 @@ from trunkline.stores.memory import MemoryStore
 from trunkline.stores.recovery import Recovered
 from trunkline.stores.settings import StoreSettings
 from trunkline.tasks import Tasks
-from trunkline.telemetry import StoreRecovered, Telemetry
+from trunkline.telemetry import Fact, StoreFailed, StoreRecovered, Telemetry, words_of
+from trunkline.threads import in_thread
 
 LARGE_JOURNAL: Final = 128 << 20  # takes a second or more to read
 LOOK_AGAIN_S: Final = 0.05
+CLOSE_LIMIT_S: Final = 8.0  # of each part; the store has shorter ones for what it does
 MAX_CLAIMS: Final = 100_000  # of a kind, that are taken back at a start
 logger = logging.getLogger("trunkline")
 _make_key = partial(secrets.token_bytes, 32)
@@ -71,21 +73,23 @@ class Durable:
     store: DurableStore
     recorder: Recorder
     claims: dict[str, list[Claim]]
+    tell: Callable[[Fact], None]
     closing: asyncio.Future[None] | None = None
 
     async def close(self) -> None:
-        """Close each, the lock last; whoever waits for that may stop waiting, and it goes on."""
+        """Close each whatever the others do, the lock last; whoever waits for that may stop waiting, and it goes on."""
         if self.closing is None:
             self.closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self.closing)
 
     async def _close(self) -> None:
-        try:
-            await self.store.close()
-            await self.recorder.flush()
-            await asyncio.to_thread(self.records.close)
-        finally:
-            self.folder.leave()
+        for close in (self.store.close, self.recorder.flush, partial(in_thread, self.records.close)):
+            try:
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await close()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the process is to end
+                self.tell(StoreFailed("close", words_of(error)))
+        self.folder.leave()
 
 
 def wall_ms() -> int:
@@ -109,10 +113,10 @@ async def open_durable(
     async with AsyncExitStack() as undo:
         undo.callback(folder.leave)
         await _take(folder, settings.take_over_s)
-        records = await asyncio.to_thread(Records.open, settings)
-        undo.push_async_callback(asyncio.to_thread, records.close)
+        records = await in_thread(Records.open, settings)
+        undo.push_async_callback(in_thread, records.close)
         try:
-            await asyncio.to_thread(check_owner, folder, records, settings, wall_ms())
+            await in_thread(check_owner, folder, records, settings, wall_ms())
             opened = await _open(folder, records, settings, kinds, wall_ms, tasks, telemetry)
         except OSError as error:
             detail = f"the journal in {folder.journal} cannot be used: {error.strerror}"
@@ -173,15 +177,15 @@ async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of
     found = await store.open()
     recorder = Recorder(records, wall_ms, telemetry.tell)
     conversations = Conversations(_make_key, recorder.conversation)
-    for row in await asyncio.to_thread(records.conversations, MAX_CONVERSATIONS):
+    for row in await in_thread(records.conversations, MAX_CONVERSATIONS):
         conversations.restore(row.principal, row.conversation_id, secrets_of(row))
-    claims = {kind: await asyncio.to_thread(records.claims, kind, wall_ms(), MAX_CLAIMS) for kind in kinds}
+    claims = {kind: await in_thread(records.claims, kind, wall_ms(), MAX_CLAIMS) for kind in kinds}
     _tell_recovered(telemetry, found, time.monotonic() - began)
     telemetry.store = lambda: {"journal_bytes": journal.bytes_used(), "turns_unarchived": store.owed}
     tasks.spawn(store.run(), "store")
     tasks.spawn(recorder.run(), "recorder")
-    key = await asyncio.to_thread(folder.secret)
-    return Storage(store, conversations, key, Durable(folder, records, store, recorder, claims))
+    key = await in_thread(folder.secret)
+    return Storage(store, conversations, key, Durable(folder, records, store, recorder, claims, telemetry.tell))
 
 
 def _tell_recovered(telemetry: Telemetry, found: Recovered, seconds: float) -> None:

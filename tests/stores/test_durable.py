@@ -15,7 +15,7 @@ from trunkline.stores import archiving, shelf
 from trunkline.stores import durable as module
 from trunkline.stores.base import Query
 from trunkline.stores.segment import Batch
-from trunkline.telemetry import InternalError
+from trunkline.telemetry import InternalError, StoreFailed
 
 A, B = Delta("a", 0), Delta("b", 0)
 EVERYTHING = Query()
@@ -649,7 +649,7 @@ async def test_a_sync_that_never_ends_is_given_up(synced, monkeypatch):
     synced.syncer.step()  # the next segment, which is laid out there too
     synced.tick()
     assert turn.state.value == "ended"
-    while not turn.ended:  # whether the disk syncs again, and then what waits, together or one after the other
+    while not shown(turn):  # Whether the disk syncs again is asked as well, before the sync or together with it.
         await synced.synced()
     assert shown(turn) == [LOST]
     hung[0].set_result(None)
@@ -735,6 +735,35 @@ async def test_what_could_not_be_archived_in_time_is_left_to_the_next(house, mon
     house.archive.is_down()
     await house.close()
     house.archive.is_back()
+    async with House(house.folder, house.archive) as after:
+        await after.store.settle()
+        assert list(after.archive.turns) == [turn_id(1)]
+
+
+@pytest.mark.parametrize("call", ["remove", "close"])
+async def test_a_disk_that_fails_while_the_store_is_closed_is_told_and_stops_nothing(house, monkeypatch, call):
+    house.whole(1, "x" * (SMALL // 2))
+    await house.sweep()
+    if call == "remove":
+        house.disk.fails = {"remove": errno.EROFS}
+    else:
+
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(house.disk, "close", fail)
+    await house.close()
+    assert house.faults() == ["close"]
+    assert list(house.archive.turns) == [turn_id(1)]
+
+
+async def test_an_archive_that_does_not_answer_does_not_keep_the_store_from_closing(house, monkeypatch):
+    monkeypatch.setattr(module, "CLOSE_LIMIT_S", 0.01)
+    house.whole(1, "a")
+    house.writer.held = True
+    await house.close()
+    [told] = [fact for fact in house.told if isinstance(fact, StoreFailed)]
+    assert told == StoreFailed("close", "1 turns wait in the journal for the next start; nothing is lost")
     async with House(house.folder, house.archive) as after:
         await after.store.settle()
         assert list(after.archive.turns) == [turn_id(1)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -26,12 +26,14 @@ from trunkline.stores.settings import StoreSettings
 from trunkline.stores.shelf import Shelf
 from trunkline.stores.syncing import Syncing
 from trunkline.telemetry import Fact, StoreFailed, internal_error, words_of
+from trunkline.threads import Threads, in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 READ_LIMIT_S: Final = 15.0
 CLOSE_LIMIT_S: Final = 5.0
+LEAVE_LIMIT_S: Final = 2.0  # to close and remove files, which a disk that is well does at once
 EXPIRE_EVERY_MS: Final = 60_000
 EXPIRE_AT_ONCE: Final = 500
 OLDEST_SEGMENT_MS: Final = 900_000  # what was archived does not stay in the journal for longer
@@ -50,7 +52,7 @@ class DurableStore:
         *,
         wall_ms: Callable[[], int],
         tell: Callable[[Fact], None],
-        executor: Callable[[int], Executor] = ThreadPoolExecutor,
+        executor: Callable[[int], Executor] = Threads,
     ) -> None:
         """Take a journal and an archive; `executor` makes a pool of so many threads."""
         self._retention_ms = int(settings.retention * 1_000)
@@ -99,7 +101,12 @@ class DurableStore:
         await self._owed.settle()
 
     async def close(self) -> None:
-        """Finish what was written, archive what has ended as far as time allows, and let go of the files."""
+        """Finish what was written, archive what has ended as far as time allows, and let go of the files.
+
+        It comes to its end whatever the disk and the archive do, and tells what they did not.
+        """
+        if self._closed:
+            return
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 if self._syncing is not None:
@@ -107,14 +114,25 @@ class DurableStore:
                 await self.settle()
                 await self._in(self._writer, _nothing)  # what stands in line before it
         except TimeoutError:
-            pass  # It is in the journal; the next process archives it.
+            left = f"{len(self._owed)} turns wait in the journal for the next start; nothing is lost"
+            self._tell(StoreFailed("close", left))
         self._closed = True
         self._appending.close()
         for pool in (self._writer, self._readers, self._disk):
             pool.shutdown(wait=False, cancel_futures=True)
-        self._journal.end()
-        if not len(self._held):
-            self._journal.drop(self._journal.number)
+        try:
+            async with asyncio.timeout(LEAVE_LIMIT_S):
+                await in_thread(self._leave_journal)
+        except OSError as error:  # a time-out is one too
+            self._tell(StoreFailed("close", words_of(error)))
+
+    def _leave_journal(self) -> None:
+        """Close its files, and remove the last one where no turn needs it; runs in a thread."""
+        try:
+            self._journal.end()
+        finally:
+            if not len(self._held):
+                self._journal.drop(self._journal.number)
 
     # Writing
 
