@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from trunkline import recorder as module
@@ -10,6 +12,7 @@ from trunkline.guards.actions import Secrets
 from trunkline.guards.chain import Conversations
 from trunkline.recorder import Recorder, secrets_of
 from trunkline.stores.archive import Claim, ConversationKey
+from trunkline.telemetry import StoreFailed
 
 
 class Rows:
@@ -123,3 +126,16 @@ async def test_only_so_much_waits_while_the_records_take_nothing(recorder, rows,
         rows.meanwhile = lambda n=n: [recorder.claim(claim(f"{n}-{m}")) for m in range(2)]
         await recorder.flush()
     assert len(recorder._claims) <= 2
+
+
+async def test_who_waits_for_records_that_do_not_answer_is_told_and_nothing_is_lost(recorder, rows, told, monkeypatch):
+    monkeypatch.setattr(module, "LIMIT_S", 0.01)
+    answers = threading.Event()
+    rows.meanwhile = lambda: answers.wait(10)
+    recorder.claim(claim("a"))
+    assert not await recorder.flush()
+    assert told == [StoreFailed("record", "no answer")]
+    monkeypatch.setattr(module, "LIMIT_S", 10)
+    answers.set()
+    assert await recorder.flush()
+    assert [key for _, key in rows.claims] == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 
 from conformance.readers import native_events
 from conftest import serving, settings_for
+from stores.disks import FaultyDisk
 from stores.writing import is_anywhere
 from trunkline.app import Relay
 from trunkline.config import parse
@@ -60,6 +62,26 @@ async def test_a_turn_that_was_open_when_the_relay_stopped_has_its_end(http, set
     async with serving(settings) as url:
         last = (await read(http, url, turn))[-1]
         assert (last["type"], last["outcome"], last["reason"]) == ("ended", "cancelled", "shutdown")
+
+
+async def test_a_relay_starts_on_a_full_disk_to_be_read_from_and_says_that_it_takes_no_turns(
+    http, settings, monkeypatch
+):
+    async with serving(settings) as url:
+        turn = await create(http, url, "sim:text=short")
+        whole = await read(http, url, turn)
+    disk = FaultyDisk()
+    disk.is_full()
+    monkeypatch.setattr("trunkline.storage.Disk", lambda: disk)
+    async with serving(settings) as url:
+        assert await read(http, url, turn) == whole
+        answer = await http.get(f"{url}/ready")
+        assert (answer.status_code, "store_full" in answer.text) == (503, True)
+        assert (await http.post(f"{url}/v1/turns", json={"input": "another"})).status_code == 503
+        disk.is_mended()
+        while (await http.get(f"{url}/ready")).status_code != 200:
+            await asyncio.sleep(0.05)
+        await read(http, url, await create(http, url, "sim:text=short"))
 
 
 async def test_an_idempotency_key_is_good_after_a_restart(http, settings, simulator):

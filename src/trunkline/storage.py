@@ -113,16 +113,24 @@ async def open_durable(
     async with AsyncExitStack() as undo:
         undo.callback(folder.leave)
         await _take(folder, settings.take_over_s)
+        journal = Journal(folder.journal, Disk(), syncs=settings.durability == "disk")
+        try:
+            await in_thread(journal.trim)  # On a full disk a database needs what an earlier process laid out.
+        except OSError as error:
+            raise _unusable(folder, error) from None
         records = await in_thread(Records.open, settings)
         undo.push_async_callback(in_thread, records.close)
         try:
             await in_thread(check_owner, folder, records, settings, wall_ms())
-            opened = await _open(folder, records, settings, kinds, wall_ms, tasks, telemetry)
+            opened = await _open(folder, journal, records, settings, kinds, wall_ms, tasks, telemetry)
         except OSError as error:
-            detail = f"the journal in {folder.journal} cannot be used: {error.strerror}"
-            raise SettingsError([Fault("store.data_dir", detail)]) from None
+            raise _unusable(folder, error) from None
         undo.pop_all()
         return opened
+
+
+def _unusable(folder: Folder, error: OSError) -> SettingsError:
+    return SettingsError([Fault("store.data_dir", f"the journal in {folder.journal} cannot be used: {error.strerror}")])
 
 
 async def _take(folder: Folder, wait_s: float) -> None:
@@ -162,6 +170,7 @@ def owner(folder: Folder, now_ms: int) -> Owner:
 
 async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of
     folder: Folder,
+    journal: Journal,
     records: Records,
     settings: StoreSettings,
     kinds: Sequence[str],
@@ -170,7 +179,6 @@ async def _open(  # noqa: PLR0913, PLR0917 - everything a log is made of
     telemetry: Telemetry,
 ) -> Storage:
     began = time.monotonic()
-    journal = Journal(folder.journal, Disk(), syncs=settings.durability == "disk")
     if (size := journal.bytes_used()) > LARGE_JOURNAL:
         logger.info("reading a large journal: the archive was behind folder=%s bytes=%d", folder.path, size)
     store = DurableStore(settings, journal, records, wall_ms=wall_ms, tell=telemetry.tell)

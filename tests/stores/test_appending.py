@@ -40,7 +40,7 @@ class Desk:
         self.journal.begin()
         self.held = Held(lambda segment: None)
         self.told: list[Fact] = []
-        self.appending = Appending(self.journal, self.held, wall_ms=lambda: 7, tell=self.told.append, syncs=syncs)
+        self.appending = Appending(self.journal, self.held, clock=lambda: 7.0, tell=self.told.append, syncs=syncs)
 
     def begin(self, number: int) -> TurnLog:
         turn = TurnLog(turn_id(number))
@@ -121,7 +121,7 @@ def test_a_new_segment_mends_a_fault_unless_a_sync_must_show_that(tmp_path, sync
     desk.disk.is_mended()
     assert desk.appending.begin()
     assert desk.appending.fault == fault
-    assert desk.appending.begun_ms == 7
+    assert desk.appending.begun_s == 7.0
     desk.journal.end()
 
 

@@ -11,7 +11,7 @@ from stores.houses import LOST, STOP, House, events_of, shown
 from stores.writing import SMALL, is_anywhere, key, path_of, started, text_of, turn_id
 from trunkline.core.errors import DatabaseError, Overloaded, TurnForgotten
 from trunkline.core.events import Delta, Ended
-from trunkline.stores import archiving, shelf
+from trunkline.stores import archiving, held, recent
 from trunkline.stores import durable as module
 from trunkline.stores.base import Query
 from trunkline.stores.segment import Batch
@@ -73,7 +73,7 @@ async def test_a_turn_that_ended_is_the_same_to_readers_before_and_after_it_is_a
 
 
 async def test_a_turn_that_left_the_memory_is_read_from_the_archive(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 1)
+    monkeypatch.setattr(recent, "MAX_TURNS", 1)
     one = house.whole(1, "a")
     house.whole(2, "b")
     await house.store.settle()
@@ -155,12 +155,12 @@ async def test_a_segment_whose_turns_are_archived_already_goes_when_it_is_left_f
 
 
 async def test_an_old_segment_is_left_behind_and_one_that_is_not_used_is_not(house):
-    house.now_ms += module.OLDEST_SEGMENT_MS
+    house.now_ms += int(module.OLDEST_SEGMENT_S * 1_000)
     await house.sweep()
     assert house.journal.number == 1
     house.whole(1, "a")
     await house.store.settle()
-    house.now_ms += module.OLDEST_SEGMENT_MS
+    house.now_ms += int(module.OLDEST_SEGMENT_S * 1_000)
     await house.sweep()
     assert house.journal.segments() == [2]
     assert not is_anywhere(house.folder, turn_id(1))
@@ -170,6 +170,35 @@ async def test_the_next_segment_is_laid_out_by_the_sweep(house):
     house.begin(1, "x" * (SMALL // 2))
     await house.sweep()
     assert house.journal.segments() == [1, 2]
+
+
+async def test_a_segment_is_changed_in_a_thread_so_that_a_slow_disk_stops_no_reader(house):
+    turn = house.whole(1, "a")
+    await house.store.settle()
+    house.now_ms += int(module.OLDEST_SEGMENT_S * 1_000)
+    house.syncer.held = True
+    house.disk.calls.clear()
+    house.store.sweep(house.now_ms)
+    await house.syncer.is_given()
+    assert (house.disk.calls, house.journal.number) == ([], 1)
+    other = house.begin(2, "b")
+    assert shown(other) == [B]
+    house.syncer.release()
+    await house.sweep()
+    house.say(other, STOP)
+    assert (house.journal.number, shown(other), shown(turn)) == (2, [B, STOP], [A, STOP])
+
+
+async def test_a_segment_that_filled_up_while_the_next_was_laid_out_is_changed_once(house):
+    house.begin(1, "x" * (SMALL // 2))
+    house.now_ms += int(module.OLDEST_SEGMENT_S * 1_000)
+    house.syncer.held = True
+    house.store.sweep(house.now_ms)
+    await house.syncer.is_given()
+    house.syncer.step()
+    house.begin(2, "y" * (SMALL // 2))
+    await house.sweep()
+    assert (house.journal.number, house.store.fault()) == (2, "")
 
 
 # Recovered turns
@@ -223,6 +252,26 @@ async def test_of_turns_that_are_owed_only_so_many_stay_in_memory(house, monkeyp
     assert [text_of(entries) for entries in house.archive.turns.values()] == [f"text {n}" for n in range(1, 6)]
 
 
+async def test_of_turns_that_are_owed_only_so_much_stays_in_memory(house, monkeypatch):
+    size = recent.weight(house.whole(1, "text 1"))
+    await house.store.settle()
+    monkeypatch.setattr(held, "MAX_OWED_BYTES", 2 * size)
+    house.archive.is_down()
+
+    def in_memory() -> list[bool]:
+        turns = [house.whole(n, f"text {n}") for n in range(2, 6)]
+        return [house.store._held.get(turn.id).log is not None for turn in turns]
+
+    assert in_memory() == [True, True, False, False]
+    house.archive.is_back()
+    await house.store.settle()
+    assert [text_of(entries) for entries in house.archive.turns.values()] == [f"text {n}" for n in range(1, 6)]
+    assert house.store._held._owed_bytes == 0
+    house.whole(6, "text 6")
+    await house.store.forget([(turn_id(6), "anna")])
+    assert house.store._held._owed_bytes == 0
+
+
 async def test_no_turn_is_taken_while_too_many_are_owed(house, monkeypatch):
     monkeypatch.setattr(module, "MAX_OWED", 1)
     house.whole(1)
@@ -256,13 +305,40 @@ async def test_a_turn_that_is_damaged_after_the_recovery_keeps_no_other_from_the
         assert list(after.archive.turns) == [turn_id(2)]
 
 
+async def test_an_archive_that_does_not_answer_is_told_and_waited_for(house, monkeypatch):
+    monkeypatch.setattr(archiving, "ANSWER_LIMIT_S", 0.0)
+    house.whole(1, "a")
+    house.writer.held = True
+    settling = asyncio.ensure_future(house.store.settle())
+    while not house.told:
+        await asyncio.sleep(0)
+    assert house.told == [StoreFailed("archive", "no answer")]
+    assert len(house.writer.jobs) == 1
+    house.writer.release()
+    await settling
+    assert (house.archive.calls.count("keep"), house.store.owed) == (1, 0)
+
+
+async def test_who_stops_waiting_for_the_archive_leaves_no_call_in_line(house):
+    house.whole(1, "a")
+    house.writer.held = True
+    settling = asyncio.ensure_future(house.store.settle())
+    await house.writer.is_given()
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    [(job, _)] = house.writer.jobs
+    assert job.cancelled()
+    house.writer.jobs.clear()
+
+
 # Forgetting
 
 
 @pytest.mark.parametrize("stage", ["open", "owed", "archived", "evicted", "recovered", "left memory"])
 async def test_a_turn_is_forgotten_at_every_stage_and_its_text_is_in_no_file(tmp_path, monkeypatch, stage):
     if stage == "evicted":
-        monkeypatch.setattr(shelf, "MAX_RECENT", 0)
+        monkeypatch.setattr(recent, "MAX_TURNS", 0)
     if stage == "left memory":
         monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
     async with House(tmp_path) as house:
@@ -312,7 +388,7 @@ async def test_a_turn_is_gone_from_the_moment_it_is_to_be_forgotten(house):
 
 
 async def test_forgetting_wins_over_a_load_that_is_under_way(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 1)
+    monkeypatch.setattr(recent, "MAX_TURNS", 1)
     house.whole(1, "secret")
     house.whole(2, "b")
     await house.store.settle()
@@ -367,6 +443,41 @@ async def test_where_the_archive_cannot_forget_the_turn_is_there_still_and_archi
     assert list(house.archive.turns) == [turn_id(1)]
 
 
+async def test_who_asks_to_forget_is_told_in_time_that_the_archive_does_not_answer(house, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER_LIMIT_S", 0.01)
+    house.whole(1, "secret")
+    house.writer.held = True
+    with pytest.raises(Overloaded) as caught:
+        await house.store.forget([(turn_id(1), "anna")])
+    assert (caught.value.code, house.faults()) == ("store_unavailable", ["forget"])
+    assert (await house.store.find(turn_id(1))).id == turn_id(1)
+    monkeypatch.undo()
+    house.writer.jobs.clear()
+    house.writer.held = False
+    await house.store.forget([(turn_id(1), "anna")])
+    assert not is_anywhere(house.folder, "secret")
+
+
+async def test_who_asks_to_forget_is_told_in_time_that_the_disk_does_not_answer(house, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER_LIMIT_S", 0.01)
+    house.whole(1, "secret")
+    forget = house.archive.forget
+
+    def then_hangs(*turns):
+        forget(*turns)
+        house.writer.held = True
+
+    monkeypatch.setattr(house.archive, "forget", then_hangs)
+    with pytest.raises(Overloaded):
+        await house.store.forget([(turn_id(1), "anna")])
+    assert house.faults() == ["erase"]
+    monkeypatch.undo()
+    house.writer.jobs.clear()
+    house.writer.held = False
+    await house.sweep()
+    assert not is_anywhere(house.folder, "secret")
+
+
 async def test_erasing_that_failed_is_told_and_may_be_asked_for_again(house):
     house.whole(1, "secret")
     house.disk.fails = {"write": errno.EIO}
@@ -419,6 +530,43 @@ async def test_on_a_full_disk_running_turns_end_and_new_ones_are_refused_until_t
     assert house.store.fault() == ""
     assert house.journal.segments() == [2]
     assert shown(house.whole(9, "a")) == [A, STOP]
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+async def test_a_store_starts_on_a_full_disk_shows_its_turns_and_takes_new_ones_once_there_is_room(
+    tmp_path, durability
+):
+    async with House(tmp_path) as before:
+        before.begin(1, "open")
+        before.whole(2, "done")
+    full = House(tmp_path, before.archive, durability=durability)
+    full.disk.is_full()
+    async with full as house:
+        assert (house.store.fault(), house.faults()) == ("store_full", ["store_full"])
+        found = await house.store.find(turn_id(1))
+        assert (text_of(found.entries), found.entries[-1].event.reason) == ("open", "relay_restarted")
+        assert await names(house) == [2, 1]
+        await house.sweep()
+        assert house.store.fault() == "store_full"
+        await house.store.settle()
+        assert events_of(house.archive.turns[turn_id(1)]) == events_of(found.entries)
+        assert house.journal.segments() == []
+        house.disk.is_mended()
+        await house.sweep()
+        assert house.store.fault() == ""
+        turn = house.whole(3, "a")
+        while not turn.ended:
+            await asyncio.sleep(0)
+        await house.close()
+        assert sorted(house.archive.turns) == [turn_id(n) for n in (1, 2, 3)]
+
+
+async def test_a_store_that_has_no_segment_closes(tmp_path):
+    house = House(tmp_path, durability="disk")
+    house.disk.is_full()
+    async with house:
+        await house.close()
+        assert house.faults() == ["store_full"]
 
 
 async def test_the_ends_that_the_reserve_took_survive_a_crash(house):
@@ -537,7 +685,7 @@ async def test_a_fault_that_a_turn_meets_on_a_failing_disk_is_told_as_well(house
 
 
 async def test_a_fault_in_what_the_sweep_prepares_is_told_and_does_not_end_it(house):
-    def fail() -> None:
+    def fail(*, at_once: bool) -> None:
         raise ValueError("words of a customer")
 
     prepare, house.journal.prepare = house.journal.prepare, fail
@@ -658,6 +806,36 @@ async def test_a_sync_that_never_ends_is_given_up(synced, monkeypatch):
     assert shown(turn) == [LOST]
 
 
+@pytest.mark.parametrize("is_laid_out", [False, True])
+async def test_after_a_sync_that_never_ends_the_loop_asks_nothing_of_the_disk(synced, monkeypatch, is_laid_out):
+    synced.begin(1, "a")
+    await synced.syncer.is_given()
+    synced.syncer.jobs.clear()
+    if is_laid_out:
+        synced.journal.prepare(at_once=True)
+    synced.disk.calls.clear()
+    monkeypatch.setattr("trunkline.stores.syncing.LIMIT_S", -1.0)
+    synced.store.sweep(synced.now_ms)
+    assert (synced.disk.calls, synced.store.fault()) == ([], "store_error")
+    assert synced.journal.number == (2 if is_laid_out else 1)
+    assert [(fact.what, fact.detail) for fact in synced.told] == [("store_error", "TimeoutError")]
+
+
+async def test_asking_whether_the_disk_syncs_leaves_older_segments_to_the_sync_that_waits_for_them(synced, monkeypatch):
+    monkeypatch.setattr("trunkline.stores.syncing.EVERY_S", 3_600.0)
+    turn = synced.begin(1, "a")
+    await synced.synced()
+    synced.say(turn, B)  # The sync for it is due in an hour.
+    synced.store._appending.fault = "store_error"
+    synced.store.sweep(synced.now_ms)
+    synced.syncer.held = False
+    synced.syncer.step()
+    while synced.store._preparing is not None:
+        await asyncio.sleep(0)
+    assert (synced.store.fault(), synced.journal.number) == ("", 2)
+    assert len(synced.journal.unsynced()) == 2
+
+
 async def test_on_a_disk_that_died_no_turn_ends_twice(synced):
     turn = synced.begin(1, "a")
     await synced.synced()
@@ -683,7 +861,7 @@ async def test_turns_past_their_retention_are_let_go_in_memory_and_in_the_archiv
         house.now_ms += 10_000
         house.store.sweep(house.now_ms)
         assert await house.store.find(turn_id(1)) is not None
-        house.now_ms += module.EXPIRE_EVERY_MS
+        house.now_ms += int(module.EXPIRE_EVERY_S * 1_000)
         house.store.sweep(house.now_ms)
         with pytest.raises(TurnForgotten):
             await house.store.find(turn_id(1))
@@ -693,10 +871,37 @@ async def test_turns_past_their_retention_are_let_go_in_memory_and_in_the_archiv
 async def test_an_archive_that_cannot_expire_is_told_and_asked_again_a_minute_later(house):
     house.archive.is_down()
     house.store.sweep(house.now_ms)
-    house.store.sweep(house.now_ms + 1_000)
+    house.now_ms += 1_000
+    house.store.sweep(house.now_ms)
     assert house.faults() == ["expire"]
-    house.store.sweep(house.now_ms + module.EXPIRE_EVERY_MS)
+    house.now_ms += int(module.EXPIRE_EVERY_S * 1_000)
+    house.store.sweep(house.now_ms)
     assert house.faults() == ["expire", "expire"]
+
+
+async def test_an_archive_that_does_not_answer_is_asked_to_expire_once(house):
+    house.writer.held = True
+    for _ in range(3):
+        house.store.sweep(house.now_ms)
+        house.now_ms += int(module.EXPIRE_EVERY_S * 1_000)
+    assert len(house.writer.jobs) == 1
+    house.writer.release()
+    house.store.sweep(house.now_ms)
+    assert house.archive.calls.count("expire") == 2
+
+
+async def test_a_clock_that_is_set_back_keeps_no_turn_longer(tmp_path):
+    async with House(tmp_path, retention=10) as house:
+        house.set_time(36 * 3_600_000)
+        await house.sweep()
+        house.whole(1, "first")
+        house.set_time(-36 * 3_600_000)
+        house.whole(2, "secret")
+        await house.store.settle()
+        house.now_ms += int(module.EXPIRE_EVERY_S * 1_000)
+        await house.sweep()
+        assert list(house.archive.turns) == [turn_id(1)], "its time has not come by the clock that it ended by"
+        assert not is_anywhere(tmp_path, "secret")
 
 
 # Closing
@@ -718,7 +923,7 @@ async def test_closing_takes_the_segment_along_that_was_laid_out_ahead(house):
 
 
 async def test_closing_twice_is_harmless_and_afterwards_nothing_is_read(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 0)
+    monkeypatch.setattr(recent, "MAX_TURNS", 0)
     house.whole(1, "a")
     await house.close()
     await house.store.close()

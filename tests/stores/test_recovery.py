@@ -277,3 +277,40 @@ def test_entries_behind_a_jump_belong_to_their_turn_and_those_behind_a_hole_do_n
     for none in ([], entries[1:]):
         with pytest.raises(ValueError, match="no beginning"):
             whole(none)
+
+
+# A disk that is full
+
+
+def test_segments_that_nobody_needs_go_before_a_new_one_is_begun(tmp_path, archive):
+    archive.keep(turn_id(1), whole_turn(1, "a").entries)
+    write(tmp_path, whole_turn(1, "a"))
+    disk = FaultyDisk()
+    start(tmp_path, archive, disk)
+    assert [call for call in disk.calls if call in ("remove", "create")] == ["remove", "create"]
+
+
+def test_on_a_disk_without_room_every_turn_has_its_end_in_memory_and_later_starts_give_the_same(tmp_path, archive):
+    write(tmp_path, beginning(1, "Hello"), whole_turn(2, "b"))
+    for _ in range(2):
+        disk = FaultyDisk()
+        disk.is_full()
+        journal, found = start(tmp_path, archive, disk)
+        assert found.full is not None
+        assert (found.ended, list(found.turns)) == ([turn_id(1)], [turn_id(1), turn_id(2)])
+        unkept = found.turns[turn_id(1)].unkept
+        assert unkept is not None
+        assert (text_of(unkept), [type(entry.event) for entry in unkept].count(Ended)) == ("Hello", 1)
+        assert unkept[-1].offset == 3 + JUMP
+        assert found.turns[turn_id(1)].summary.ended == unkept[-1].event
+        assert found.turns[turn_id(2)].unkept is None
+    journal, found = start(tmp_path, archive)
+    assert ends(journal, found)[turn_id(1)] == [(3 + JUMP, "relay_restarted")]
+
+
+def test_any_other_failure_of_the_disk_is_none_of_room(tmp_path, archive):
+    write(tmp_path, beginning(1, "Hello"))
+    disk = FaultyDisk()
+    disk.fails = {"create": 5}
+    with pytest.raises(OSError, match="Input/output error"):
+        start(tmp_path, archive, disk)

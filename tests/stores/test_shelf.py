@@ -10,7 +10,7 @@ from stores.archives import DictArchive
 from stores.houses import House
 from stores.writing import COMPLETED, entries, started, text_of, turn_id
 from trunkline.core.errors import Overloaded
-from trunkline.stores import durable, shelf
+from trunkline.stores import durable, recent
 from trunkline.stores.base import TurnLog
 from trunkline.stores.journal import Journal
 from trunkline.stores.shelf import Load, Shelf
@@ -36,7 +36,7 @@ def ended(number: int, at_ms: int) -> TurnLog:
 
 
 def test_the_turn_that_nobody_looked_for_longest_makes_room(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 2)
+    monkeypatch.setattr(recent, "MAX_TURNS", 2)
     kept = shelf_of(house.journal)
     for number in (1, 2):
         kept.put(ended(number, 1_000))
@@ -46,7 +46,7 @@ def test_the_turn_that_nobody_looked_for_longest_makes_room(house, monkeypatch):
 
 
 async def test_to_be_looked_for_is_to_stay(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 2)
+    monkeypatch.setattr(recent, "MAX_TURNS", 2)
     kept = shelf_of(house.journal)
     one = ended(1, 1_000)
     kept.put(one)
@@ -67,7 +67,7 @@ async def test_what_ended_before_a_time_goes_and_what_is_nowhere_is_not_found(ho
 
 
 async def test_those_who_look_for_a_turn_at_once_share_one_load(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 0)
+    monkeypatch.setattr(recent, "MAX_TURNS", 0)
     house.whole(1, "a")
     await house.store.settle()
     house.readers.held = True
@@ -81,7 +81,7 @@ async def test_those_who_look_for_a_turn_at_once_share_one_load(house, monkeypat
 
 
 async def test_who_leaves_does_not_take_the_load_from_the_others(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 0)
+    monkeypatch.setattr(recent, "MAX_TURNS", 0)
     house.whole(1, "a")
     await house.store.settle()
     house.readers.held = True
@@ -94,7 +94,7 @@ async def test_who_leaves_does_not_take_the_load_from_the_others(house, monkeypa
 
 
 async def test_a_load_that_failed_is_tried_again_by_the_next_who_looks(house, monkeypatch):
-    monkeypatch.setattr(shelf, "MAX_RECENT", 0)
+    monkeypatch.setattr(recent, "MAX_TURNS", 0)
     house.whole(1, "a")
     await house.store.settle()
     house.archive.is_down()
@@ -111,7 +111,7 @@ async def test_a_turn_whose_segment_goes_while_it_is_loaded_is_found_in_the_arch
     looking = asyncio.ensure_future(house.store.find(turn_id(1)))
     await house.readers.is_given()
     await house.store.settle()
-    house.now_ms += durable.OLDEST_SEGMENT_MS
+    house.now_ms += int(durable.OLDEST_SEGMENT_S * 1_000)
     await house.sweep()
     assert house.journal.segments() == [2]
     house.readers.release()

@@ -32,6 +32,9 @@ _MEANINGS: Final = {
     "55P03": "another process holds it",
     "57014": "the answer took too long",
     "57P": "the server is going down or starting",
+    # What the driver has no code for
+    "ConnectionTimeout": "no connection in time",
+    "NoAnswer": "the server does not answer",
 }
 
 

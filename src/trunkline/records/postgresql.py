@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import Connection, Table, bindparam, create_engine, delete, func, select
+from sqlalchemy import Connection, Table, bindparam, create_engine, delete, event, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -15,9 +15,21 @@ from trunkline.core.errors import Fault, SettingsError
 from trunkline.records.failing import code_of, meaning
 from trunkline.records.tables import METADATA, TURN_LOGS
 
+if TYPE_CHECKING:
+    from trunkline.records.limited import LimitedConnection
+
 _DRIVERS: Final = ("postgresql", "postgresql+psycopg")
 _ACCEPTED: Final = "expected postgresql://user:password@host:port/name (or postgresql+psycopg://...)"
 _TIMEOUTS: Final = "-c statement_timeout=10000 -c lock_timeout=5000"
+_ARGUMENTS: Final = {
+    "connect_timeout": 5,
+    "application_name": "trunkline",
+    # A link that died is noticed, whether something is on its way to the server or only expected from there.
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 _MIGRATION_LOCK: Final = 0x7472756E6B6C696E  # "trunklin": any number that other programs hardly use
 
 _ERASE: Final = delete(TURN_LOGS).where(TURN_LOGS.c.id.in_(bindparam("ids", expanding=True)))
@@ -31,8 +43,7 @@ class PostgresqlServer:
     def __init__(self, url: URL) -> None:
         self._url = url
         options = " ".join([*url.normalized_query.get("options", ()), _TIMEOUTS])
-        ours: dict[str, Any] = {"connect_timeout": 5, "application_name": "trunkline"}
-        arguments = {name: value for name, value in ours.items() if name not in url.query} | {"options": options}
+        arguments = {name: value for name, value in _ARGUMENTS.items() if name not in url.query} | {"options": options}
         self._engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             connect_args=arguments,
@@ -42,6 +53,7 @@ class PostgresqlServer:
             pool_timeout=10,
             hide_parameters=True,
         )
+        event.listen(self._engine, "do_connect", _connect)
         self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
@@ -77,11 +89,13 @@ class PostgresqlServer:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Hold a lock that every relay with this database asks for before it changes a table."""
-        with self._engine.begin() as connection:
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            yield connection
+        with self._engine.connect() as connection:
+            _take_time(connection)
+            with connection.begin():
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                yield connection
 
     def erase_logs(self, connection: Connection, turn_ids: Sequence[str]) -> None:
         """Delete the rows."""
@@ -94,7 +108,7 @@ class PostgresqlServer:
     def compact(self) -> None:
         """Make the room of deleted texts free for new ones; the server goes on meanwhile."""
         with self._autocommit.connect() as connection:
-            connection.detach()  # what is set for this statement goes with the connection
+            _take_time(connection)
             connection.exec_driver_sql("SET statement_timeout = 0")
             connection.exec_driver_sql(f"VACUUM {TURN_LOGS.name}")
 
@@ -131,3 +145,15 @@ class PostgresqlServer:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def _connect(_dialect: object, _record: object, args: Sequence[Any], named: dict[str, Any]) -> LimitedConnection:
+    from trunkline.records.limited import LimitedConnection  # noqa: PLC0415 - the driver may not be installed
+
+    return LimitedConnection.connect(*args, **named)
+
+
+def _take_time(connection: Connection) -> None:
+    """Let what follows take as long as it takes; the connection goes with it, and not back to the others."""
+    cast("LimitedConnection", connection.connection.driver_connection).limit_s = None
+    connection.detach()

@@ -28,18 +28,18 @@ class Appending:
     """The end of the journal where it grows, and what is wrong with it."""
 
     def __init__(
-        self, journal: Journal, held: Held, *, wall_ms: Callable[[], int], tell: Callable[[Fact], None], syncs: bool
+        self, journal: Journal, held: Held, *, clock: Callable[[], float], tell: Callable[[Fact], None], syncs: bool
     ) -> None:
         """`syncs`: what is written counts once it is synced, so that a new segment alone mends no fault."""
         self._journal = journal
         self._held = held
-        self._wall_ms = wall_ms
+        self._clock = clock
         self._tell = tell
         self._syncs = syncs
         self._closed = False
         self.fault = ""
         """What is wrong with the disk, as a code of `STORE_FAULTS`; empty where nothing is."""
-        self.begun_ms = 0
+        self.begun_s = clock()
         """When the current segment was begun."""
 
     def close(self) -> None:
@@ -105,13 +105,16 @@ class Appending:
                 held.is_unkept = True  # Only the archive keeps it, if that can.
         return outcome
 
-    def begin(self) -> bool:
-        """Go on in a new segment, which may mend a fault; False where the disk has no room for one."""
+    def begin(self, *, laid_out: bool = False) -> bool:
+        """Go on in a new segment, which may mend a fault; False where the disk has no room for one.
+
+        `laid_out`: only in one that was laid out ahead.
+        """
         if self._closed:
             return False
         before = self._journal.number
         try:
-            self._journal.begin()
+            (self._journal.go_on if laid_out else self._journal.begin)()
         except OSError as error:
             self.failed(error)
             return False
@@ -122,7 +125,7 @@ class Appending:
 
     def _left(self, segment: int) -> None:
         """A segment is written no more: it goes, unless turns that are not archived have entries in it."""
-        self.begun_ms = self._wall_ms()
+        self.begun_s = self._clock()
         self._held.let_go(segment, self._journal.number)
 
     def failed(self, error: BaseException, where: str = "store.write") -> None:

@@ -16,6 +16,7 @@ from trunkline.stores.recovery import whole
 from trunkline.telemetry import Fact, StoreFailed, words_of
 
 RETRY_S: Final = (0.1, 0.5, 2.0, 5.0)
+ANSWER_LIMIT_S: Final = 20.0  # an archive that takes longer is told; it is waited for, since it may keep the turn yet
 
 
 class Archiving:
@@ -73,11 +74,16 @@ class Archiving:
         turn = self._find(turn_id)
         if turn is None:
             return True
+        keeping = asyncio.get_running_loop().run_in_executor(self._pool, partial(self._keep, turn_id, turn))
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, partial(self._keep, turn_id, turn))
+            if keeping not in (await asyncio.wait([keeping], timeout=ANSWER_LIMIT_S))[0]:
+                self._tell(StoreFailed("archive", "no answer"))
+            await keeping
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn is in the journal and stays owed
             self._tell(StoreFailed("archive", words_of(error)))
             return False
+        finally:
+            keeping.cancel()  # where nobody waits for it any more
         self._archived(turn_id)
         return True
 

@@ -8,8 +8,9 @@ and only then leaves the journal.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -32,11 +33,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READ_LIMIT_S: Final = 15.0
+ANSWER_LIMIT_S: Final = 15.0  # for those who ask for something to be forgotten
 CLOSE_LIMIT_S: Final = 5.0
 LEAVE_LIMIT_S: Final = 2.0  # to close and remove files, which a disk that is well does at once
-EXPIRE_EVERY_MS: Final = 60_000
+EXPIRE_EVERY_S: Final = 60.0
 EXPIRE_AT_ONCE: Final = 500
-OLDEST_SEGMENT_MS: Final = 900_000  # what was archived does not stay in the journal for longer
+OLDEST_SEGMENT_S: Final = 900.0  # what was archived does not stay in the journal for longer
 MAX_OWED_IN_MEMORY: Final = 1_000
 MAX_OWED: Final = 20_000
 
@@ -44,7 +46,7 @@ MAX_OWED: Final = 20_000
 class DurableStore:
     """Turns in a journal and an archive. For one event loop; what blocks runs in threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of, and two clocks
         self,
         settings: StoreSettings,
         journal: Journal,
@@ -52,13 +54,17 @@ class DurableStore:
         *,
         wall_ms: Callable[[], int],
         tell: Callable[[Fact], None],
+        clock: Callable[[], float] = time.monotonic,
         executor: Callable[[int], Executor] = Threads,
     ) -> None:
-        """Take a journal and an archive; `executor` makes a pool of so many threads."""
+        """Take a journal and an archive; `executor` makes a pool of so many threads.
+
+        `wall_ms` says how old a turn is, `clock` when something is due: somebody may set the time of day back.
+        """
         self._retention_ms = int(settings.retention * 1_000)
         self._journal = journal
         self._archive = archive
-        self._wall_ms = wall_ms
+        self._wall_ms, self._clock = wall_ms, clock
         self._tell = tell
         self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
         self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
@@ -69,27 +75,31 @@ class DurableStore:
         if settings.durability == "disk":
             self._syncing = Syncing(journal, self._disk, synced=self._synced, failed=self._sync_failed)
         self._audience = Audience(_nobody, _nobody)
-        self._appending = Appending(
-            journal, self._held, wall_ms=wall_ms, tell=tell, syncs=settings.durability == "disk"
-        )
-        self._expired_ms = 0
+        self._appending = Appending(journal, self._held, clock=clock, tell=tell, syncs=settings.durability == "disk")
+        self._expired_s = float("-inf")
         self._preparing: asyncio.Future[None] | None = None
+        self._expiring: Future[None] | None = None
         self._unerased: dict[bytes, Sequence[Place]] = {}
         self._closed = False
 
     # From start to end
 
     async def open(self) -> Recovered:
-        """Recover what an earlier process left, and begin; to be called once, before all else. Raises `OSError`."""
+        """Recover what an earlier process left, and begin; to be called once, before all else. Raises `OSError`.
+
+        On a full disk it begins as a store without room: turns can be read, and none is taken.
+        """
         found = await self._in(self._writer, recover, self._journal, self._archive, self._wall_ms())
         for turn_id, left in found.turns.items():
             self._held.take_back(left)
             self._owed.add(turn_id)
-        if self._syncing is not None:
+        if found.full is not None:
+            self._appending.failed(found.full)
+        elif self._syncing is not None:
             await self._in(self._disk, self._journal.sync, self._journal.unsynced())
         for segment in self._journal.segments():
             self._held.let_go(segment, self._journal.number)
-        self._appending.begun_ms = self._wall_ms()
+        self._appending.begun_s = self._clock()
         return found
 
     async def run(self) -> None:
@@ -114,7 +124,7 @@ class DurableStore:
                 await self.settle()
                 await self._in(self._writer, _nothing)  # what stands in line before it
         except TimeoutError:
-            left = f"{len(self._owed)} turns wait in the journal for the next start; nothing is lost"
+            left = f"{len(self._held)} turns wait in the journal for the next start; nothing is lost"
             self._tell(StoreFailed("close", left))
         self._closed = True
         self._appending.close()
@@ -171,15 +181,14 @@ class DurableStore:
         self._audience.publish(turns)
         for turn in turns:
             if turn.ended and (held := self._held.get(turn.id)) is not None:
-                if len(self._owed) >= MAX_OWED_IN_MEMORY:
-                    held.leave_memory()
+                self._held.owe(held, in_memory=len(self._owed) < MAX_OWED_IN_MEMORY)
                 self._owed.add(turn.id)
 
     def _sync_failed(self, turns: list[TurnLog], error: OSError) -> None:
         """Nobody has seen these, and nobody will: whether they reached the disk is unknown."""
-        if self._appending.begin():
-            self._journal.give_up()
         self._appending.failed(error)
+        if self._appending.begin(laid_out=isinstance(error, TimeoutError)):  # A disk that hangs would stop the loop.
+            self._journal.give_up()
         self._audience.lose(turns)
 
     def _drop(self, segment: int) -> None:
@@ -251,7 +260,7 @@ class DurableStore:
             raise Overloaded("shutting_down", "The relay is shutting down; ask the one that follows it.")
         self._forgetting.update(turns)
         try:
-            await self._in(self._writer, self._archive.forget, turns, self._wall_ms())
+            await self._forget(turns)
             for turn_id, _ in turns:
                 self._shelf.remove(turn_id)
                 self._unerased[key_of(turn_id)] = self._held.places(turn_id)
@@ -265,10 +274,19 @@ class DurableStore:
                 if held is not None and (held.log is None or held.log.ended):
                     self._owed.add(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
 
+    async def _forget(self, turns: Sequence[tuple[str, str]]) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await self._in(self._writer, self._archive.forget, turns, self._wall_ms())
+        except TimeoutError:
+            self._tell(StoreFailed("forget", "no answer"))
+            raise Overloaded("store_unavailable", "The archive does not answer; ask again later.") from None
+
     async def _erase(self) -> bool:
         turns = dict(self._unerased)
         try:
-            await self._in(self._writer, self._journal.erase, turns)
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await self._in(self._writer, self._journal.erase, turns)
         except OSError as error:
             self._tell(StoreFailed("erase", words_of(error)))
             return False
@@ -284,28 +302,33 @@ class DurableStore:
             return
         if self._syncing is not None:
             self._syncing.sweep()
-        oldest_ms = min(OLDEST_SEGMENT_MS, self._retention_ms // 4)
-        if self._preparing is None and (
-            self._appending.fault or (self._journal.is_used and now_ms - self._appending.begun_ms >= oldest_ms)
-        ):
-            self._appending.begin()
+        now_s, oldest_s = self._clock(), min(OLDEST_SEGMENT_S, self._retention_ms / 4_000)
         if self._preparing is None:
-            self._preparing = asyncio.ensure_future(self._prepare())
+            is_old = self._journal.is_used and now_s - self._appending.begun_s >= oldest_s
+            self._preparing = asyncio.ensure_future(self._prepare(begins=is_old or bool(self._appending.fault)))
             self._preparing.add_done_callback(self._prepared)
         before_ms = now_ms - self._retention_ms
         self._shelf.expire(before_ms)
-        if now_ms - self._expired_ms >= EXPIRE_EVERY_MS:
-            self._expired_ms = now_ms
-            self._writer.submit(self._expire, before_ms, now_ms)
+        if now_s - self._expired_s >= EXPIRE_EVERY_S and (self._expiring is None or self._expiring.done()):
+            self._expired_s = now_s
+            self._expiring = self._writer.submit(self._expire, before_ms, now_ms)
 
-    async def _prepare(self) -> None:
-        """Lay out the next segment, erase what could not be, and see whether a disk that failed syncs again."""
-        if self._unerased:
-            await self._erase()
-        await self._in(self._disk, self._journal.prepare)
-        if self._appending.fault and self._syncing is not None:
-            await self._in(self._disk, self._journal.sync, self._journal.unsynced())
-            self._appending.fault = ""
+    async def _prepare(self, *, begins: bool) -> None:
+        """Lay out the next segment, begin it if that is due, and see whether a disk that failed syncs again.
+
+        What could not be erased is tried again, whatever becomes of that.
+        """
+        number = self._journal.number
+        try:
+            await self._in(self._disk, self._journal.prepare, at_once=begins)
+            if begins and self._journal.number == number:
+                self._appending.begin(laid_out=True)
+            if self._appending.fault and self._syncing is not None:
+                await self._in(self._disk, self._journal.sync, self._journal.current())
+                self._appending.fault = ""
+        finally:
+            if self._unerased:
+                await self._erase()
 
     def _prepared(self, preparing: asyncio.Future[None]) -> None:
         self._preparing = None

@@ -6,11 +6,16 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from trunkline.core.record import TurnRecord
 from trunkline.stores.base import TurnLog
 from trunkline.stores.journal import Place, segment_of
+from trunkline.stores.recent import weight
 from trunkline.stores.recovery import Left, key_of
+
+MAX_OWED_BYTES: Final = 64 << 20
+"""How much of turns that have ended and wait for the archive is in memory; the others are read from the journal."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,7 @@ class HeldTurn:
     segment: int = 0
     is_unkept: bool = False
     """True where its end is not in the journal, but only in memory."""
+    owed_bytes: int = 0
 
     def shown(self) -> TurnRecord | None:
         """Return what may be shown of it without its texts, if anything."""
@@ -44,6 +50,7 @@ class Held:
         self._drop = drop
         self._turns: dict[str, HeldTurn] = {}
         self._in_segment: Counter[int] = Counter()
+        self._owed_bytes = 0
         self._left: dict[str, array[int]] = {}  # places of turns that are archived, while their segments are there
         self._left_in: dict[int, list[str]] = {}
 
@@ -66,7 +73,8 @@ class Held:
 
     def take_back(self, left: Left) -> None:
         """Take in a turn that an earlier process left."""
-        self._turns[left.id] = HeldTurn(left.key, left.places, None, left.summary)
+        log = None if left.unkept is None else TurnLog.of(left.id, left.unkept)
+        self._turns[left.id] = HeldTurn(left.key, left.places, log, left.summary, is_unkept=log is not None)
         self._in_segment.update({segment_of(place) for place in left.places})
 
     def note(self, turn: HeldTurn, place: Place) -> None:
@@ -77,10 +85,22 @@ class Held:
             turn.segment = segment
             self._in_segment[segment] += 1
 
+    def owe(self, turn: HeldTurn, *, in_memory: bool) -> None:
+        """A turn has ended: until it is archived it stays in memory, if there is room, and in the journal anyway."""
+        if turn.log is None or turn.owed_bytes:
+            return
+        size = weight(turn.log)
+        if in_memory and self._owed_bytes + size <= MAX_OWED_BYTES:
+            turn.owed_bytes = size
+            self._owed_bytes += size
+        else:
+            turn.leave_memory()
+
     def leave(self, turn_id: str, current: int) -> HeldTurn | None:
         """Let a turn go, and with it segments but the `current` one; return it."""
         turn = self._turns.pop(turn_id, None)
         if turn is not None:
+            self._owed_bytes -= turn.owed_bytes
             if turn.places:
                 self._left[turn_id] = turn.places
             for segment in {segment_of(place) for place in turn.places}:

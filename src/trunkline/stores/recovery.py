@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,14 @@ from typing import Final
 from trunkline.core.events import Delta, Ended, Entry, Started, ToolCall, Usage
 from trunkline.core.record import TurnRecord, outline
 from trunkline.stores.archive import Archive
-from trunkline.stores.journal import PLACE_BITS, Journal
+from trunkline.stores.journal import PLACE_BITS, Journal, segment_of
 from trunkline.stores.segment import ERASED, LAST, Batch, Damage
 from trunkline.tokens import count
 
 JUMP: Final = 1 << 20
 """How far offsets jump at a recovery: whoever holds one from before that is lost is told, and none is used twice."""
 _ASKED_AT_ONCE: Final = 500
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Left:
     places: array[int]
     ended: bool = False
     summary: TurnRecord | None = None
+    unkept: list[Entry] | None = None
+    """All its entries, where the journal had no room for its end."""
 
     @property
     def id(self) -> str:
@@ -43,6 +47,8 @@ class Recovered:
     damages: list[Damage] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    full: OSError | None = None
+    """Why there is no segment to write to, where the disk has no room for one."""
 
 
 def left_in(journal: Journal, segments: Sequence[int]) -> tuple[dict[bytes, Left], list[Damage]]:
@@ -68,6 +74,7 @@ def recover(journal: Journal, archive: Archive, now_ms: int) -> Recovered:
     """Bring a journal into order, and begin a new segment of it. Raises `OSError`, and what the archive raises.
 
     Every turn in it has its end afterwards. Doing it again after a crash in the middle of it comes to the same.
+    A disk without room is no error: ends are in memory then, for the archive.
     """
     found = Recovered()
     before = journal.segments()
@@ -78,19 +85,39 @@ def recover(journal: Journal, archive: Archive, now_ms: int) -> Recovered:
         if damage.torn:
             journal.cut(damage)
     _leave_out_known(journal, archive, turns, damaged)
-    journal.begin()
+    needed = {segment_of(place) for left in turns.values() for place in left.places}
+    for segment in before:
+        if segment not in needed:
+            journal.drop(segment)  # It may be all the room that is left.
+    found.full = _begin(journal)
     for left in turns.values():
         try:
             if not left.ended:
                 _end(journal, left, now_ms)
                 found.ended.append(left.id)
-            [first, *_], [*_, last] = journal.read(left.places[:1]), journal.read(left.places[-1:])
-            left.summary = outline(first, last)
+            left.summary = _outline(journal, left)
         except ValueError:
             found.unreadable.append(left.id)
         else:
             found.turns[left.id] = left
     return found
+
+
+def _begin(journal: Journal) -> OSError | None:
+    try:
+        journal.begin()
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return error
+    return None
+
+
+def _outline(journal: Journal, left: Left) -> TurnRecord:
+    if left.unkept is not None:
+        return outline(left.unkept[0], left.unkept[-1])
+    [first, *_], [*_, last] = journal.read(left.places[:1]), journal.read(left.places[-1:])
+    return outline(first, last)
 
 
 def _leave_out_known(journal: Journal, archive: Archive, turns: dict[bytes, Left], damaged: set[bytes]) -> None:
@@ -119,7 +146,12 @@ def _end(journal: Journal, left: Left, now_ms: int) -> None:
     ended = Ended("failed", "relay_restarted", usage=usage)
     offset = entries[-1].offset + JUMP
     last = [Entry(offset, now_ms, usage), Entry(offset + 1, now_ms, ended)]
-    left.places += array("Q", journal.append([Batch(left.key, last, last=True)], last_words=True))
+    try:
+        left.places += array("Q", journal.append([Batch(left.key, last, last=True)], last_words=True))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        left.unkept = entries + last
     left.ended = True
 
 

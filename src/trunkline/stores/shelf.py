@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from trunkline.stores.archive import Archive
 from trunkline.stores.base import TurnLog
 from trunkline.stores.held import HeldTurn
 from trunkline.stores.journal import Journal
+from trunkline.stores.recent import Recent
 from trunkline.stores.recovery import whole
-
-MAX_RECENT: Final = 200  # bounds the memory of ended turns; the one nobody looked for longest goes first
 
 Load = Callable[[], TurnLog | None]
 
@@ -29,7 +27,7 @@ class Shelf:
         self._journal = journal
         self._archive = archive
         self._read = read
-        self._recent: OrderedDict[str, TurnLog] = OrderedDict()
+        self._recent = Recent()
         self._loading: dict[str, asyncio.Future[TurnLog | None]] = {}
 
     def __contains__(self, turn_id: object) -> bool:
@@ -38,26 +36,22 @@ class Shelf:
 
     def put(self, turn: TurnLog) -> None:
         """Keep a turn that has ended, for those who come back for it."""
-        self._recent[turn.id] = turn
-        self._recent.move_to_end(turn.id)
-        if len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+        self._recent.add(turn)
 
     def remove(self, turn_id: str) -> None:
         """Drop a turn, also one that is being loaded: nobody may find it here again."""
-        self._recent.pop(turn_id, None)
+        self._recent.drop(turn_id)
         self._loading.pop(turn_id, None)
 
     def expire(self, before_ms: int) -> None:
         """Drop what ended before this time."""
-        for turn_id in [turn.id for turn in self._recent.values() if turn.entries[-1].at_ms < before_ms]:
-            del self._recent[turn_id]
+        self._recent.drop_before(before_ms)
 
     async def find(self, turn_id: str, held: HeldTurn | None) -> TurnLog | None:
         """Return a turn; one that the journal still holds is read there. All who look for it at once share a load."""
-        if turn_id in self._recent:
-            self._recent.move_to_end(turn_id)
-            return self._recent[turn_id]
+        recent = self._recent.get(turn_id)
+        if recent is not None:
+            return recent
         loading = self._loading.get(turn_id)
         if loading is None:
             loading = self._loading[turn_id] = asyncio.ensure_future(self._read(partial(self._load, turn_id, held)))
