@@ -81,15 +81,36 @@ def test_only_so_many_questions_are_kept(repeats, monkeypatch):
 
 def test_what_was_made_before_a_restart_is_found_after_it(clock):
     recorded = []
-    before = Repeats(clock, record=recorded.append)
+    before = Repeats(clock, record=recorded.append, key=b"key")
     for key, body, turn in [("k1", b"one", "t1"), ("k2", b"two", "t2")]:
         made = before.keep("p", key, body, turn)
         assert made not in recorded, "first its turn has to be in its log"
         before.record(made)
-    after = Repeats(clock, recorded)
+    after = Repeats(clock, recorded, key=b"key")
     assert after.find("p", "k1", b"one") == "t1"
     assert after.find("q", "k1", b"one") is None
     with pytest.raises(RequestRefused):
         after.find("p", "k2", b"one")
     clock.now = IDEMPOTENCY_MS + 1
     assert after.find("p", "k2", b"two") is None
+
+
+def test_what_is_kept_of_a_request_says_nothing_to_those_who_guess_it_without_the_key(clock):
+    words, question = b"my PIN is 4711", Question("p", "s", "d", "my PIN is 4711", "")
+    told = []
+    for key in (b"one", b"other", None, None):
+        repeats = Repeats(clock, key=key)
+        made = repeats.keep("p", "k", words, "t1")
+        told.append((made.key, made.about, repeats.digest(question)))
+    assert all(len({kept[n] for kept in told}) == 4 for n in range(3)), "each differs with the key, and none has none"
+    again = Repeats(clock, key=b"one")
+    made = again.keep("p", "k", words, "t1")
+    assert (made.key, made.about, again.digest(question)) == told[0]
+
+
+def test_a_key_whose_turn_was_forgotten_still_means_that_turn_whatever_it_comes_with(clock):
+    recorded = []
+    before = Repeats(clock, record=recorded.append, key=b"key")
+    before.record(before.keep("p", "k", b"body", "t1"))
+    after = Repeats(clock, [recorded[0]._replace(about=b"")], key=b"key")
+    assert after.find("p", "k", b"body") == after.find("p", "k", b"other") == "t1"

@@ -127,6 +127,7 @@ class Relay:
         self._turns = Turns(house, upstreams, admission, limits, wall_ms)
         if storage.durable is not None:
             self._turns.recorded = storage.durable.recorder.flush
+            self._turns.erased = storage.durable.erased
         tasks.spawn(self._sweep(self._turns), "sweep")
         if storage.durable is not None:
             tasks.spawn(forget_as_asked(self._turns, storage.durable), "forget")
@@ -197,12 +198,12 @@ def make_app(settings: Settings, *, insecure: bool = False, relay: Relay | None 
             tickets = Tickets(
                 settings.server,
                 time.time,  # noqa: TID251 - a shell
-                storage.ticket_key,
+                storage.key,
                 spent=storage.claims(TICKET),
                 record=storage.record,
             )
             access = Access(keys, tickets)
-            repeats = Repeats(wall_ms, storage.claims(IDEMPOTENCY), storage.record)
+            repeats = Repeats(wall_ms, storage.claims(IDEMPOTENCY), storage.record, key=storage.key)
             app.state.desk = Desk(
                 relay.turns, access, settings.server, relay.telemetry, repeats, settings.fallback_texts
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, NamedTuple, cast
 
@@ -165,26 +165,31 @@ class Beside:
 
     # Changing
 
-    async def forget(self, conversation_id: str, principal: str | None) -> bool:
-        """Erase a conversation, of everybody where `principal` is None; False where the relay takes too long for it.
+    async def forget(self, conversation_id: str, principal: str | None) -> None:
+        """Erase a conversation, of everybody where `principal` is None.
 
-        The relay that holds the folder does it; without one it is done here. The request is on record until then.
+        The relay that holds the folder does it; without one it is done here. The request is on record until then, so
+        that it is met in the end. Raises `Overloaded` where that takes longer than `FORGET_LIMIT_S`, with the reason.
         """
         number = self.records.ask_to_forget(conversation_id, principal, wall_ms())
         until = time.monotonic() + FORGET_LIMIT_S
-        while self.records.is_asked(number):
+        while (request := self.records.forget_request(number)) is not None:
             if time.monotonic() > until:
-                return False
-            with suppress(FolderInUse):
+                detail = request.why or "The relay that runs did not get to it."
+                raise Overloaded("store_unavailable", f"The request is on record and will be met. {detail}")
+            try:
                 async with holding(self._settings) as durable:
                     await _forget(durable, conversation_id, principal)
                 self.records.has_forgotten(number)
+            except FolderInUse:
+                pass
+            except Overloaded as error:
+                self.records.cannot_forget(number, error.detail)
             await asyncio.sleep(LOOK_EVERY_S)
-        return True
 
 
 async def _forget(durable: Durable, conversation_id: str, principal: str | None) -> None:
-    query = Query(principal, conversation_id, limit=_BATCH)
+    query = Query(principal, conversation_id, limit=_BATCH, of_any_age=True)
     while found := await durable.store.list(query):
         await durable.store.forget([(record.started.turn, record.started.principal) for record in found])
     keys = await asyncio.to_thread(durable.records.conversations, MAX_CONVERSATIONS)
@@ -192,6 +197,7 @@ async def _forget(durable: Durable, conversation_id: str, principal: str | None)
     await asyncio.to_thread(
         durable.records.forget_conversations, [name for name in named if principal in (None, name[0])]
     )
+    await durable.erased()
 
 
 def adopt(settings: StoreSettings) -> None:

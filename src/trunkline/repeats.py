@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -36,10 +38,20 @@ class Repeats:
     """Remembers which request made which turn. Those of different principals never meet."""
 
     def __init__(
-        self, wall_ms: Callable[[], int], made: Iterable[Claim] = (), record: Callable[[Claim], None] | None = None
+        self,
+        wall_ms: Callable[[], int],
+        made: Iterable[Claim] = (),
+        record: Callable[[Claim], None] | None = None,
+        *,
+        key: bytes | None = None,
     ) -> None:
-        """Take what was made before, the oldest first; `record` is told of more, so that it may outlive the process."""
+        """Take what was made before, the oldest first; `record` is told of more, so that it may outlive the process.
+
+        Only digests with `key` are kept: others give a customer's words away to whoever guesses them. Without one they
+        mean nothing to another process.
+        """
         self._wall_ms = wall_ms
+        self._key = hmac.digest(key or secrets.token_bytes(32), b"requests that come twice", "sha256")
         self._record = record
         self._made: OrderedDict[str, Claim] = OrderedDict((claim.key, claim) for claim in made)
         self._asked: OrderedDict[str, Claim] = OrderedDict()
@@ -50,10 +62,11 @@ class Repeats:
             detail = f"Idempotency-Key: expected at most {MAX_KEY_CHARS} printable ASCII characters."
             raise RequestRefused("invalid_idempotency_key", detail)
         self._forget_old(self._made)
-        made = self._made.get(_name(principal, key))
+        made = self._made.get(self._name(principal, key))
         if made is None:
             return None
-        if made.about != hashlib.sha256(body).digest():
+        # What a forgotten turn was asked with is forgotten too.
+        if made.about and not hmac.compare_digest(made.about, self._digest(body)):
             detail = "This Idempotency-Key came before with another body; a new request needs a new key."
             raise RequestRefused("idempotency_key_reused", detail, status=409)
         return made.turn
@@ -61,7 +74,7 @@ class Repeats:
     def keep(self, principal: str, key: str, body: bytes, turn: str) -> Claim:
         """Remember that this key and body made a turn; return what is to be recorded once the turn is in its log."""
         until_ms = self._wall_ms() + IDEMPOTENCY_MS
-        made = Claim(IDEMPOTENCY, _name(principal, key), turn, until_ms, hashlib.sha256(body).digest())
+        made = Claim(IDEMPOTENCY, self._name(principal, key), turn, until_ms, self._digest(body))
         self._remember(self._made, made, MAX_KEYS)
         return made
 
@@ -72,17 +85,17 @@ class Repeats:
 
     def asked(self, question: Question, turn: str) -> None:
         """Remember who asked what a moment ago."""
-        asked = Claim("question", question.digest().hex(), turn, self._wall_ms() + JOIN_MS)
+        asked = Claim("question", self.digest(question).hex(), turn, self._wall_ms() + JOIN_MS)
         self._remember(self._asked, asked, MAX_QUESTIONS)
 
     def unanswered(self, question: Question) -> str | None:
         """Return the turn of the same question where it was asked a moment ago and nobody read its end."""
-        asked = self._asked.get(question.digest().hex())
+        asked = self._asked.get(self.digest(question).hex())
         return asked.turn if asked is not None and asked.until_ms > self._wall_ms() else None
 
     def answered(self, question: Question, turn: str) -> None:
         """Somebody read the turn's end: the same question is a new one from now on."""
-        digest = question.digest().hex()
+        digest = self.digest(question).hex()
         if digest in self._asked and self._asked[digest].turn == turn:
             del self._asked[digest]
 
@@ -99,7 +112,13 @@ class Repeats:
         while table and next(iter(table.values())).until_ms < now_ms:
             table.popitem(last=False)
 
+    def digest(self, question: Question) -> bytes:
+        """Return what stands for a question."""
+        return self._digest(repr(tuple(question)).encode("utf-8", "surrogatepass"))
 
-def _name(principal: str, key: str) -> str:
-    """Return what stands for a principal's key: a client may put anything into it."""
-    return hashlib.sha256(f"{principal}\0{key}".encode()).hexdigest()
+    def _name(self, principal: str, key: str) -> str:
+        """Return what stands for a principal's key: a client may put anything into it."""
+        return self._digest(f"{principal}\0{key}".encode()).hex()
+
+    def _digest(self, words: bytes) -> bytes:
+        return hmac.digest(self._key, words, "sha256")

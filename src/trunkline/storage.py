@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from trunkline.core.errors import Fault, SettingsError
+from trunkline.core.errors import Fault, Overloaded, SettingsError
 from trunkline.core.times import iso
 from trunkline.guards.chain import MAX_CONVERSATIONS, Conversations
 from trunkline.recorder import Recorder, secrets_of
@@ -35,6 +35,8 @@ from trunkline.threads import in_thread
 LARGE_JOURNAL: Final = 128 << 20  # takes a second or more to read
 LOOK_AGAIN_S: Final = 0.05
 CLOSE_LIMIT_S: Final = 8.0  # of each part; the store has shorter ones for what it does
+WIPE_LIMIT_S: Final = 5.0  # less than the clients of DELETE wait
+WIPE_AGAIN_S: Final = 0.25  # while it is tried, nobody can write
 MAX_CLAIMS: Final = 100_000  # of a kind, that are taken back at a start
 logger = logging.getLogger("trunkline")
 _make_key = partial(secrets.token_bytes, 32)
@@ -46,7 +48,8 @@ class Storage:
 
     store: Store
     conversations: Conversations
-    ticket_key: bytes
+    key: bytes
+    """What is kept of credentials and requests is signed or digested with it."""
     durable: Durable | None = None
 
     def claims(self, kind: str) -> Sequence[Claim]:
@@ -75,6 +78,31 @@ class Durable:
     claims: dict[str, list[Claim]]
     tell: Callable[[Fact], None]
     closing: asyncio.Future[None] | None = None
+
+    async def erased(self) -> None:
+        """Wait until the files hold nothing of what was erased.
+
+        Raises `Overloaded` where something is in the way for `WIPE_LIMIT_S`: the wipe is owed then, and done as soon as
+        that is gone, by this process or the next.
+        """
+        until = time.monotonic() + WIPE_LIMIT_S
+        while why := await in_thread(self._wipe):
+            if time.monotonic() >= until:
+                detail = (
+                    f"{why} What was forgotten can be read no more, but files still hold it. The relay goes on trying."
+                )
+                raise Overloaded("store_unavailable", detail)
+            await asyncio.sleep(WIPE_AGAIN_S)
+
+    def _wipe(self) -> str:
+        """Wipe; return what is in the way, if anything. Runs in a thread."""
+        try:
+            is_wiped = self.records.wipe()
+        except Overloaded as error:
+            return error.detail
+        return (
+            "" if is_wiped else "Something goes on reading an old state of the database, as a backup or a shell does."
+        )
 
     async def close(self) -> None:
         """Close each whatever the others do, the lock last; whoever waits for that may stop waiting, and it goes on."""

@@ -113,6 +113,10 @@ async def _at_once() -> bool:
     return True  # Nothing outlives the process.
 
 
+async def _nothing_left() -> None:
+    """There are no files."""
+
+
 @dataclass
 class Turns:
     """All turns of a relay."""
@@ -124,6 +128,8 @@ class Turns:
     wall_ms: Callable[[], int]
     recorded: Callable[[], Awaitable[bool]] = _at_once
     """Waits until what lives beside the turns, such as keys of conversations, is kept; False where it is not."""
+    erased: Callable[[], Awaitable[None]] = _nothing_left
+    """Waits until nothing of what was forgotten is in any file. Raises `Overloaded` where that takes too long."""
     draining: bool = False
     _open: dict[str, _Open] = field(default_factory=dict)
     _open_by: Counter[str] = field(default_factory=Counter)
@@ -212,32 +218,36 @@ class Turns:
     async def forget(self, turns: Sequence[Started]) -> None:
         """Erase the texts of turns, and their conversations' keys for digests; open ones are cancelled first.
 
-        Raises `Overloaded` where that could not be done; to be asked again then.
+        Raises `Overloaded` where that could not be done or takes too long; the relay goes on with it, and asking again
+        tells whether it is done.
         """
+        await self._forget(turns)
+        await self.erased()
+
+    async def _forget(self, turns: Sequence[Started]) -> None:
         for started in turns:
             self.cancel(started.turn, None)
             self.house.conversations.forget(started.principal, started.conversation_id)
         self.house.log.flush()
         await self.house.log.store.forget([(started.turn, started.principal) for started in turns])
-        await self._recorded()
-
-    async def _recorded(self) -> None:
         if not await self.recorded():
             raise Overloaded("store_unavailable", "The keys of the conversation are not erased yet; ask again.")
 
     async def forget_conversation(self, conversation_id: str, principal: str | None) -> int:
-        """Erase all turns of a conversation, of everybody where `principal` is None; return how many there were."""
+        """Erase all turns of a conversation, of everybody where `principal` is None; return how many there were.
+
+        Raises as `forget`.
+        """
         self.house.conversations.forget(principal, conversation_id)
         count = 0
-        before = None
-        while True:
-            found = await self.list(Query(principal, conversation_id, before=before, limit=FORGET_BATCH))
-            if not found:
-                await self._recorded()
-                return count
-            await self.forget([record.started for record in found])
+        query = Query(principal, conversation_id, limit=FORGET_BATCH, of_any_age=True)
+        while found := await self.list(query):
+            await self._forget([record.started for record in found])
             count += len(found)
-            before = found[-1].started.turn
+            query = query._replace(before=found[-1].started.turn)
+        await self._forget([])
+        await self.erased()
+        return count
 
     @property
     def open_count(self) -> int:

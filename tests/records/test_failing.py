@@ -72,7 +72,7 @@ def test_every_method_fails_in_the_same_way(place):
         lambda: records.ask_to_forget("a secret", None, 1),
         records.asked_to_forget,
         lambda: records.has_forgotten(1),
-        lambda: records.is_asked(1),
+        lambda: records.forget_request(1),
     ]
     for call in calls:
         with pytest.raises(DatabaseError) as raised:

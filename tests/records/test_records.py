@@ -307,6 +307,22 @@ def test_nothing_to_do_is_nothing_done(records):
     assert (records.claims("key", 0, 10), records.conversations(10)) == ([], [])
 
 
+def test_what_claims_were_used_for_is_forgotten_with_their_turns_and_that_they_were_used_is_not(records):
+    one, other = Claim("key", "a", turn_id(1), 50, b"words"), Claim("key", "b", turn_id(2), 60, b"others")
+    unbound = Claim("ticket", "n", "", 70)
+    records.claim([one, other, unbound])
+    records.forget([(turn_id(1), "anna")], 5)
+    assert records.claims("key", 0, 10) == [one._replace(about=b""), other]
+    assert records.claims("ticket", 0, 10) == [unbound]
+
+
+def test_a_claim_that_comes_later_than_the_forgetting_of_its_turn_says_no_more(records):
+    records.forget([(turn_id(1), "anna")], 5)
+    late = Claim("key", "a", turn_id(1), 50, b"words")
+    records.claim([late, late._replace(key="b", turn=turn_id(2))])
+    assert [claim.about for claim in records.claims("key", 0, 10)] == [b"", b"words"]
+
+
 # Requests of other processes
 
 
@@ -316,9 +332,13 @@ def test_another_process_asks_to_forget_and_sees_when_it_is_done(place):
     second = command_line.ask_to_forget("c2", None, 6)
     assert relay.asked_to_forget() == [ForgetRequest(first, "c1", "anna"), ForgetRequest(second, "c2", None)]
     relay.has_forgotten(first)
-    assert (command_line.is_asked(first), command_line.is_asked(second)) == (False, True)
+    assert command_line.forget_request(first) is None
+    assert command_line.forget_request(second) == ForgetRequest(second, "c2", None)
     relay.has_forgotten(first)
-    assert relay.asked_to_forget() == [ForgetRequest(second, "c2", None)]
+    relay.cannot_forget(first, "too late")
+    relay.cannot_forget(second, "the disk is full")
+    assert relay.asked_to_forget() == [ForgetRequest(second, "c2", None, "the disk is full")]
+    assert command_line.forget_request(second) == ForgetRequest(second, "c2", None, "the disk is full")
 
 
 def test_the_number_of_a_request_is_never_used_again(records):

@@ -6,11 +6,14 @@ import os
 import random
 import sqlite3
 import stat
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from records.archived import Place, turn, turn_id
 from trunkline.core.errors import DatabaseError, SettingsError
@@ -101,8 +104,9 @@ def still_there(folder: Path, traces: list[bytes]) -> list[bytes]:
 def test_of_a_forgotten_turn_no_byte_is_left_in_any_file(kept, folder):
     records, traces = kept
     records.forget_conversations([("anna", "conversation-2")])
-    assert still_there(folder, traces) != []
     records.forget([(turn_id(2), "anna")], 5)
+    assert still_there(folder, traces) != [], "otherwise this test could not fail"
+    assert records.wipe()
     assert still_there(folder, traces) == []
     assert records.known([turn_id(1), turn_id(2), turn_id(3)]) == {
         turn_id(1): True,
@@ -121,6 +125,7 @@ def test_no_copy_of_a_forgotten_log_is_left_in_the_gaps_of_pages(sqlite, folder)
     gone = rng.sample(sorted(logs), 2_250)
     for start in range(0, len(gone), 25):
         records.forget([(name, "anna") for name in gone[start : start + 25]], 5)
+        assert records.wipe()
     pieces = {logs[name][at : at + 16] for name in gone for at in range(0, len(logs[name]) - 16, 16)}
     held = bytes_of(folder)
     assert sum(logs[name] in held for name in logs) == 750
@@ -132,8 +137,10 @@ def test_what_is_left_of_empty_logs_goes_when_older_ones_are_gone(sqlite):
     for number in range(600):
         records.keep(turn_id(number), turn(number, "Hello"))
     records.forget([(turn_id(number), "anna") for number in range(1, 600)], 5)
+    assert records.wipe()
     assert sqlite.run("SELECT count(*) FROM turn_logs") == [(600,)]
     records.forget([(turn_id(0), "anna")], 5)
+    assert records.wipe()
     assert sqlite.run("SELECT count(*) FROM turn_logs") == [(512,)]
     records.compact()
     assert sqlite.run("SELECT count(*) FROM turn_logs") == [(0,)]
@@ -145,18 +152,73 @@ def test_of_an_expired_turn_no_byte_is_left_in_any_file(kept, folder):
     assert still_there(folder, traces) == []
 
 
-def test_a_reader_that_is_in_the_way_delays_the_wiping_to_the_next_time(kept, folder):
+def read_on(folder: Path) -> sqlite3.Connection:
+    """Begin to read in another connection, and stay in that state of the data."""
+    reader = sqlite3.connect(folder / FILE, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM turns").fetchall()
+    return reader
+
+
+@pytest.mark.parametrize("again", ["wipe", "expire"])
+def test_a_reader_that_is_in_the_way_delays_the_wiping_to_the_next_time(kept, folder, again):
     records, traces = kept
-    with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM turns").fetchall()
+    with closing(read_on(folder)):
         records.forget([(turn_id(2), "anna")], 5)
         records.forget_conversations([("anna", "conversation-2")])
+        assert not records.wipe()
         assert still_there(folder, traces) != []
         assert records.known([turn_id(2)]) == {turn_id(2): False}
-        reader.execute("ROLLBACK")
-        assert records.expire(0, 0, limit=1) == 0
-        assert still_there(folder, traces) == []
+    assert records.wipe() if again == "wipe" else records.expire(0, 0, limit=1) == 0
+    assert still_there(folder, traces) == []
+
+
+def test_what_an_earlier_process_could_not_wipe_is_owed_by_the_next_one(kept, sqlite, folder):
+    records, traces = kept
+    with closing(read_on(folder)):
+        records.forget([(turn_id(2), "anna")], 5)
+        records.forget_conversations([("anna", "conversation-2")])
+        records.close()
+        assert still_there(folder, traces) != []
+    after = sqlite.open()
+    assert after.expire(0, 0, limit=1) == 0
+    assert still_there(folder, traces) == []
+
+
+def test_what_is_erased_while_a_wipe_is_under_way_is_owed_still(kept, folder, monkeypatch):
+    records, traces = kept
+    with ThreadPoolExecutor(1) as pool:
+
+        def wipe_and_erase(database: SqliteFile) -> bool:
+            monkeypatch.undo()
+            assert database.wipe()
+            others.append(pool.submit(records.forget, [(turn_id(2), "anna")], 5))
+            while records.known([turn_id(2)]) != {turn_id(2): False}:
+                pass
+            return True
+
+        others: list[Future[None]] = []
+        records.forget_conversations([("anna", "conversation-2")])
+        monkeypatch.setattr(SqliteFile, "wipe", wipe_and_erase)
+        assert records.wipe()
+        others[0].result()
+    assert still_there(folder, traces) != []
+    assert records.wipe()
+    assert still_there(folder, traces) == []
+
+
+def test_a_wipe_that_failed_is_owed_still(kept, folder, monkeypatch):
+    records, traces = kept
+    records.forget([(turn_id(2), "anna")], 5)
+    records.forget_conversations([("anna", "conversation-2")])
+    with monkeypatch.context() as broken, pytest.raises(DatabaseError, match="the disk is full"):
+        full = sqlite3.OperationalError("full")
+        full.sqlite_errorname = "SQLITE_FULL"
+        broken.setattr(SqliteFile, "wipe", Mock(side_effect=OperationalError("x", {}, full)))
+        records.wipe()
+    assert still_there(folder, traces) != []
+    assert records.wipe()
+    assert still_there(folder, traces) == []
 
 
 def test_the_file_shrinks_when_turns_expire(sqlite, folder):

@@ -67,6 +67,9 @@ class DictArchive:
         for turn_id, principal in turns:
             self.turns.pop(turn_id, None)
             self.forgotten[turn_id] = principal
+        self.before_returning("forget")
+        if self.fault is not None:
+            raise self.fault
 
     def expire(self, ended_before_ms: int, now_ms: int, limit: int) -> int:
         self._meet("expire")

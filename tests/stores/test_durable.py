@@ -431,16 +431,7 @@ async def test_forgetting_wins_over_an_archiver_that_has_begun(house):
     assert not is_anywhere(house.folder, "secret")
 
 
-async def test_where_the_archive_cannot_forget_the_turn_is_there_still_and_archived_later(house):
-    house.whole(1, "a")
-    house.archive.is_down()
-    with pytest.raises(DatabaseError):
-        await house.store.forget([(turn_id(1), "anna")])
-    assert await names(house, Query(state="open")) == []
-    assert (await house.store.find(turn_id(1))).id == turn_id(1)
-    house.archive.is_back()
-    await house.store.settle()
-    assert list(house.archive.turns) == [turn_id(1)]
+STEPS_THAT_FAIL = ("archive", "archive, done all the same", "words", "sync", "heads", "last sync")
 
 
 async def test_who_asks_to_forget_is_told_in_time_that_the_archive_does_not_answer(house, monkeypatch):
@@ -450,7 +441,8 @@ async def test_who_asks_to_forget_is_told_in_time_that_the_archive_does_not_answ
     with pytest.raises(Overloaded) as caught:
         await house.store.forget([(turn_id(1), "anna")])
     assert (caught.value.code, house.faults()) == ("store_unavailable", ["forget"])
-    assert (await house.store.find(turn_id(1))).id == turn_id(1)
+    with pytest.raises(TurnForgotten):
+        await house.store.find(turn_id(1))
     monkeypatch.undo()
     house.writer.jobs.clear()
     house.writer.held = False
@@ -478,28 +470,101 @@ async def test_who_asks_to_forget_is_told_in_time_that_the_disk_does_not_answer(
     assert not is_anywhere(house.folder, "secret")
 
 
-async def test_erasing_that_failed_is_told_and_may_be_asked_for_again(house):
-    house.whole(1, "secret")
-    house.disk.fails = {"write": errno.EIO}
+def fail_at(house: House, step: str) -> None:
+    """Let the forgetting of a turn with one record fail at a step."""
+    calls = {"words": 0, "sync": 1, "heads": 2, "last sync": 3}
+    if step == "archive":
+        house.archive.is_down()
+    elif step in calls:
+        house.disk.fails_at = calls[step]
+    else:
+        house.archive.before_returning = lambda call: house.archive.is_down() if call == "forget" else None
+
+
+@pytest.mark.parametrize("then", ["asked again", "asked for nothing", "swept", "killed"])
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("step", STEPS_THAT_FAIL)
+async def test_forgetting_that_failed_at_any_step_goes_on_and_nobody_reads_the_turn_meanwhile(
+    tmp_path, step, archived, then
+):
+    async with House(tmp_path) as house:
+        house.whole(1, "secret")
+        house.begin(2, "neighbour")
+        if archived:
+            await house.store.settle()
+        forgotten = [(turn_id(1), "anna")]
+        fail_at(house, step)
+        with pytest.raises(Overloaded):
+            await house.store.forget(forgotten)
+        with pytest.raises(TurnForgotten):
+            await house.store.find(turn_id(1))
+        house.archive.before_returning = lambda call: None
+        house.archive.is_back()
+        house.disk.is_mended()
+        assert await names(house) == [2]
+        await house.store.settle()
+        if then == "killed":
+            house.kill()
+            async with House(tmp_path, house.archive) as after:
+                if step == "archive":
+                    assert await names(after) == [2, 1]
+                    await after.store.forget(forgotten)
+                assert await names(after) == [2]
+                await after.store.settle()
+        elif then == "swept":
+            await house.sweep()
+        else:
+            await house.store.forget(forgotten if then == "asked again" else [])
+        assert (house.store._forgetting == {}) is (then != "killed")
+        assert not is_anywhere(tmp_path, "secret")
+        assert turn_id(1) not in house.archive.turns
+        assert house.archive.forgotten == {turn_id(1): "anna"}
+
+
+async def test_what_a_write_that_failed_left_in_the_current_segment_is_erased(house):
+    turn = house.begin(1, "first")
+    other = house.begin(2, "neighbour")
+    house.disk.fails, house.disk.writes_before_failing = {"write": errno.EIO, "create": errno.EIO}, 150
+
+    def lost() -> None:
+        house.disk.writes_before_failing = 0
+        house.log.append(turn, [LOST])
+
+    turn.on_lost = lost
+    house.say(turn, Delta("secret" * 9, 0))
+    assert is_anywhere(house.folder, "secret"), "otherwise this test could not fail"
     with pytest.raises(Overloaded):
         await house.store.forget([(turn_id(1), "anna")])
     house.disk.is_mended()
     await house.store.forget([(turn_id(1), "anna")])
     assert not is_anywhere(house.folder, "secret")
-
-
-async def test_a_turn_whose_erasing_failed_can_still_be_named_or_its_text_is_gone(house):
-    house.whole(1, "secret")
-    house.begin(2, "neighbour")
-    house.disk.fails = {"write": errno.EIO}
-    with pytest.raises(Overloaded):
-        await house.store.forget([(turn_id(1), "anna")])
-    house.disk.is_mended()
-    await house.sweep()
+    house.say(other, STOP)
     await house.store.settle()
-    assert await names(house, Query(conversation_id="c1", before=turn_id(2))) == [1] or not is_anywhere(
-        house.folder, "secret"
-    )
+    assert [entry.event for entry in house.archive.turns[turn_id(2)]][1:] == [Delta("neighbour", 0), STOP]
+
+
+async def test_what_cannot_be_forgotten_yet_is_tried_at_every_sweep_and_keeps_the_disk_looked_after(house):
+    house.whole(1, "secret")
+    house.archive.is_down()
+    with pytest.raises(DatabaseError):
+        await house.store.forget([(turn_id(1), "anna")])
+    for _ in range(2):
+        house.archive.calls.clear()
+        await house.sweep()
+        assert "forget" in house.archive.calls
+    house.archive.is_back()
+    await house.sweep()
+    assert not is_anywhere(house.folder, "secret")
+
+
+async def test_turns_past_their_retention_are_there_for_those_who_forget_them(house):
+    house.whole(1, "secret")
+    house.whole(2, "other", conversation="c2")
+    await house.store.settle()
+    house.whole(3, "secret")
+    house.now_ms += int(house.store._retention_ms) + 1
+    assert await names(house) == []
+    assert await names(house, Query(conversation_id="c1", of_any_age=True)) == [3, 1]
 
 
 # A disk that is full

@@ -520,6 +520,39 @@ def test_what_a_failed_write_left_is_erased_too(journal, disk, tmp_path):
     assert not is_anywhere(tmp_path, "secret")
 
 
+def test_what_a_failed_write_left_in_the_current_segment_is_overwritten_at_its_place_and_on_the_disk(
+    journal, disk, tmp_path
+):
+    [place] = journal.append([beginning(1, "first")])
+    disk.fails, disk.writes_before_failing = {"write": errno.EIO}, 150
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.append([more(1, "secret" * 9, first=3)])
+    assert is_anywhere(tmp_path, "secret")
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.clear_broken_write()
+    disk.is_mended()
+    journal.clear_broken_write()
+    assert not is_anywhere(tmp_path, "secret")
+    assert text_of(journal.read([place])) == "first"
+    disk.calls.clear()
+    journal.erase({key(9): ()})
+    assert disk.calls == ["sync"]
+    assert text_of(journal.read(journal.append([more(1, "behind", first=3)]))) == "behind"
+    disk.calls.clear()
+    journal.clear_broken_write()
+    assert disk.calls == [], "nothing broke off since"
+
+
+def test_a_segment_that_could_not_be_removed_is_searched(journal, disk, tmp_path):
+    journal.append([whole_turn(1, "secret")])
+    journal.begin()
+    disk.fails = {"remove": errno.EIO}
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.drop(1)
+    journal.erase({key(1): ()})
+    assert not is_anywhere(tmp_path, "secret")
+
+
 def test_what_stands_behind_a_damaged_length_is_erased_too(tmp_path):
     journal = Journal(tmp_path, Disk(), segment_bytes=SMALL)
     journal.begin()

@@ -85,7 +85,7 @@ async def stream(  # noqa: PLR0913, PLR0917 - one parameter of the address each
         )
         desk.repeats.asked(question, turn.id)
     await turn.shown()
-    desk.access.tickets.bind(caller, turn.id, question.digest())
+    desk.access.tickets.bind(caller, turn.id, desk.repeats.digest(question))
     if found and turn.log.ended and after == turn.log.tail:
         return Response(status_code=204)
     return _Stream(desk, question, turn, after)
@@ -104,7 +104,7 @@ async def _meant(desk: Desk, caller: Caller, question: Question, last_event_id: 
         turn.log.check_offset(after)
         return turn, after
     if caller.only_turn is not None:
-        if caller.about not in (b"", question.digest()):
+        if caller.about not in (b"", desk.repeats.digest(question)):
             raise AccessDenied("This ticket was used for another question; a new one needs a new ticket.")
         return await desk.turns.find(caller.only_turn, caller.principal), 0
     asked = desk.repeats.unanswered(question)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, sel
 from trunkline.core.errors import Fault, SettingsError
 from trunkline.records.base import Database
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest revision in `migrations/versions`."""
 
 REVISION_TABLE: Final = "trunkline_revision"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 
 from sqlalchemy import Connection, Delete
 from sqlalchemy.exc import SQLAlchemyError
@@ -39,7 +40,9 @@ class Records:
         self._conversations = ConversationRows(database)
         self._requests = ForgetRequestRows()
         self._owner = OwnerRow(database)
-        self._wipe_owed = False
+        self._claiming, self._wiping = Lock(), Lock()
+        self._erasures = 1  # how often something was erased: whether an earlier process wiped is not known
+        self._wiped = 0  # up to which of them
 
     @classmethod
     def open(cls, settings: StoreSettings, *, migrate: bool = True) -> Records:
@@ -83,25 +86,29 @@ class Records:
             return self._turns.known(connection, turn_ids)
 
     def forget(self, turns: Sequence[tuple[str, str]], now_ms: int) -> None:
-        """Erase turns, given as (id, principal); also of one that was never kept it is known from now on."""
+        """Erase turns, given as (id, principal); also of one that was never kept it is known from now on.
+
+        Of what they were asked with, their claims keep nothing. What the files still hold of all this, `wipe` removes.
+        """
         if turns:
-            with self._writing() as connection:
+            with self._claiming, self._erasing() as connection:
                 self._turns.forget(connection, turns, now_ms)
-            self._wipe()
+                self._claims.erase(connection, [turn_id for turn_id, _ in turns])
 
     def expire(self, ended_before_ms: int, now_ms: int, limit: int) -> int:
         """Erase up to `limit` turns that ended before a time, and what else is past its time; return how many turns.
 
         Claims go at their own time, keys of conversations with turns of the same age, and what is left of forgotten
-        turns after `FORGOTTEN_FOR_MS`.
+        turns after `FORGOTTEN_FOR_MS`. What could not be wiped before is tried again.
         """
         with self._writing() as connection:
             erased = self._turns.expire(connection, ended_before_ms, now_ms, limit)
         dropped = self._drop(CLAIMS_OVER, now_ms, limit)
         dropped += self._drop(KEYS_UNUSED, ended_before_ms, limit)
         dropped += self._drop(FORGOTTEN_LONG_AGO, now_ms - FORGOTTEN_FOR_MS, limit)
-        if erased or dropped or self._wipe_owed:
-            self._wipe()
+        if erased or dropped:
+            self._has_erased()
+        self.wipe()
         return erased
 
     def _drop(self, statement: Delete, time_ms: int, limit: int) -> int:
@@ -116,10 +123,17 @@ class Records:
             return connection.execute(statement, {"time_ms": time_ms, "at_most": limit}).rowcount
 
     def claim(self, claims: Sequence[Claim]) -> None:
-        """Keep claims; a later one replaces that of the same kind and key."""
+        """Keep claims; a later one replaces that of the same kind and key.
+
+        One that stands for a forgotten turn does not say what it was used for, however late it comes.
+        """
         if claims:
-            with self._writing() as connection:
-                self._claims.keep(connection, claims)
+            with self._claiming, self._writing() as connection:
+                known = self._turns.known(connection, list({claim.turn for claim in claims}))
+                self._claims.keep(
+                    connection,
+                    [claim if known.get(claim.turn, True) else claim._replace(about=b"") for claim in claims],
+                )
 
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
         """Drop claims, given as (kind, key)."""
@@ -144,11 +158,24 @@ class Records:
             return self._conversations.newest(connection, limit)
 
     def forget_conversations(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Erase the keys of conversations, given as (principal, conversation id)."""
+        """Erase the keys of conversations, given as (principal, conversation id); `wipe` is to follow."""
         if rows:
-            with self._writing() as connection:
+            with self._erasing() as connection:
                 self._conversations.forget(connection, rows)
-            self._wipe()
+
+    def wipe(self) -> bool:
+        """Remove from the files what was erased, also by an earlier process; False where something is in the way.
+
+        Then it is still owed, and tried again by the next `wipe` or `expire`.
+        """
+        with self._wiping:
+            erasures = self._erasures
+            if self._wiped < erasures:
+                with translated():
+                    if not self._database.wipe():
+                        return False
+                self._wiped = erasures
+            return True
 
     def ask_to_forget(self, conversation_id: str, principal: str | None, now_ms: int) -> int:
         """Ask the relay, from another process, to erase a conversation; return the number of the request."""
@@ -162,13 +189,18 @@ class Records:
 
     def has_forgotten(self, number: int) -> None:
         """Note that a request is done."""
-        with self._writing() as connection:
+        with self._erasing() as connection:
             self._requests.done(connection, number)
 
-    def is_asked(self, number: int) -> bool:
-        """Tell whether a request is not done yet."""
+    def cannot_forget(self, number: int, why: str) -> None:
+        """Note, for whoever asked, what is in the way of a request."""
+        with self._writing() as connection:
+            self._requests.delay(connection, number, why)
+
+    def forget_request(self, number: int) -> ForgetRequest | None:
+        """Return a request, or None once it is done."""
         with self._reading() as connection:
-            return self._requests.has(connection, number)
+            return self._requests.get(connection, number)
 
     def owner(self) -> Owner | None:
         """Return the data folder that the database belongs to; None where it belongs to none yet."""
@@ -203,9 +235,18 @@ class Records:
         with translated():
             return self._database.size()
 
-    def _wipe(self) -> None:
-        with translated():
-            self._wipe_owed = not self._database.wipe()
+    @contextmanager
+    def _erasing(self) -> Iterator[Connection]:
+        """Write, and owe a wipe afterwards; also where nobody knows whether it was done, as for a broken link."""
+        try:
+            with self._writing() as connection:
+                yield connection
+        finally:
+            self._has_erased()
+
+    def _has_erased(self) -> None:
+        with self._wiping:
+            self._erasures += 1
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

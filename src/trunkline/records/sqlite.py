@@ -125,7 +125,7 @@ class SqliteFile:
     def wipe(self) -> bool:
         """Shrink the file and empty the write-ahead log, where erased text still stands; a reader may prevent it.
 
-        Of conversation ids and keys traces may be left in the gaps of pages until `compact`.
+        Of conversation ids and keys, and of keyed digests, traces may be left in the gaps of pages until `compact`.
         """
         with self.writing() as connection:
             connection.execute(_DROP_EMPTY_LOGS, {"distance": _DISTANCE})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from trunkline.records.base import Database, Insert
+from trunkline.records.base import IN_ONE_STATEMENT, Database, Insert
 from trunkline.records.tables import CLAIMS, CONVERSATION_KEYS, FORGET_REQUESTS
 from trunkline.stores.archive import Claim, ConversationKey
 
@@ -17,6 +17,8 @@ _CLAIMED: Final = (
     .order_by(CLAIMS.c.until_ms.desc(), CLAIMS.c.key.desc())
     .limit(bindparam("at_most"))
 )
+# Emptied in place: SQLite moves the neighbours of rows that are deleted, and leaves copies of them behind.
+_ERASE: Final = update(CLAIMS).where(CLAIMS.c.turn.in_(bindparam("turns", expanding=True))).values(about=b"")
 _RELEASE: Final = delete(CLAIMS).where(CLAIMS.c.kind == bindparam("of_kind"), CLAIMS.c.key == bindparam("of_key"))
 
 _CONVERSATIONS: Final = (
@@ -30,18 +32,28 @@ _FORGET_CONVERSATION: Final = delete(CONVERSATION_KEYS).where(
 )
 
 _ASKED: Final = select(
-    FORGET_REQUESTS.c.number, FORGET_REQUESTS.c.conversation_id, FORGET_REQUESTS.c.principal
+    FORGET_REQUESTS.c.number,
+    FORGET_REQUESTS.c.conversation_id,
+    FORGET_REQUESTS.c.principal,
+    func.coalesce(FORGET_REQUESTS.c.why, ""),
 ).order_by(FORGET_REQUESTS.c.number)
-_IS_ASKED: Final = select(FORGET_REQUESTS.c.number).where(FORGET_REQUESTS.c.number == bindparam("of_number"))
+_ASKED_ONE: Final = _ASKED.where(FORGET_REQUESTS.c.number == bindparam("of_number"))
+_DELAY: Final = (
+    update(FORGET_REQUESTS).where(FORGET_REQUESTS.c.number == bindparam("of_number")).values(why=bindparam("because"))
+)
 _DONE: Final = delete(FORGET_REQUESTS).where(FORGET_REQUESTS.c.number == bindparam("of_number"))
 
 
 class ForgetRequest(NamedTuple):
-    """What another process asks the relay to erase: a conversation, of one principal or, with None, of all."""
+    """What another process asks the relay to erase: a conversation, of one principal or, with None, of all.
+
+    `why` says what was in the way when it was tried last; empty where nothing was.
+    """
 
     number: int
     conversation_id: str
     principal: str | None
+    why: str = ""
 
 
 class ClaimRows:
@@ -53,6 +65,11 @@ class ClaimRows:
     def keep(self, connection: Connection, claims: Sequence[Claim]) -> None:
         """Keep claims; a later one replaces that of the same kind and key."""
         connection.execute(self._keep, [claim._asdict() for claim in claims])
+
+    def erase(self, connection: Connection, turn_ids: Sequence[str]) -> None:
+        """Erase what the claims of turns were used for; that they were used is known until their time is over."""
+        for start in range(0, len(turn_ids), IN_ONE_STATEMENT):
+            connection.execute(_ERASE, {"turns": turn_ids[start : start + IN_ONE_STATEMENT]})
 
     def release(self, connection: Connection, claims: Sequence[tuple[str, str]]) -> None:
         """Drop claims, given as (kind, key)."""
@@ -99,9 +116,14 @@ class ForgetRequestRows:
         """Return the requests that are not done, the oldest first."""
         return [ForgetRequest(*row) for row in connection.execute(_ASKED)]
 
-    def has(self, connection: Connection, number: int) -> bool:
-        """Tell whether a request is there and not done."""
-        return connection.execute(_IS_ASKED, {"of_number": number}).one_or_none() is not None
+    def get(self, connection: Connection, number: int) -> ForgetRequest | None:
+        """Return a request, or None once it is done."""
+        row = connection.execute(_ASKED_ONE, {"of_number": number}).one_or_none()
+        return None if row is None else ForgetRequest(*row)
+
+    def delay(self, connection: Connection, number: int, why: str) -> None:
+        """Note what is in the way of a request."""
+        connection.execute(_DELAY, {"of_number": number, "because": why})
 
     def done(self, connection: Connection, number: int) -> None:
         """Drop a request."""

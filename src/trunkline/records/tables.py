@@ -52,7 +52,7 @@ CLAIMS: Final = Table(
     Column("until_ms", BigInteger, nullable=False),
     Column("about", LargeBinary, nullable=False),
 )
-"""What stands for a turn until a time."""
+"""What stands for a turn until a time. `about`, a keyed digest of words, is empty once the turn is forgotten."""
 
 CONVERSATION_KEYS: Final = Table(
     "conversation_keys",
@@ -72,9 +72,10 @@ FORGET_REQUESTS: Final = Table(
     Column("conversation_id", Text, nullable=False),
     Column("principal", Text),
     Column("asked_ms", BigInteger, nullable=False),
+    Column("why", Text),
     sqlite_autoincrement=True,  # a number means one request, also after its row is gone
 )
-"""What another process asks the relay to erase."""
+"""What another process asks the relay to erase, and why that has to wait."""
 
 OWNER: Final = Table(
     "owner",
@@ -102,4 +103,5 @@ Index("turns_by_conversation", TURNS.c.conversation_id, TURNS.c.id, **_KEPT)
 Index("turns_by_end", TURNS.c.ended_ms, **_KEPT)
 Index("turns_by_forgetting", TURNS.c.forgotten_ms, **_FORGOTTEN)
 Index("claims_by_time", CLAIMS.c.until_ms)
+Index("claims_by_turn", CLAIMS.c.turn)
 Index("conversation_keys_by_use", CONVERSATION_KEYS.c.used_ms)

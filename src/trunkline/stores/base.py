@@ -147,13 +147,17 @@ class Audience(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Which turns to list, the newest first: at most `limit`, with ids below `before`; None asks for all."""
+    """Which turns to list, the newest first: at most `limit`, with ids below `before`; None asks for all.
+
+    `of_any_age` asks also for those that are past their retention and not erased yet.
+    """
 
     principal: str | None = None
     conversation_id: str | None = None
     state: Literal["open", "ended"] | None = None
     before: str | None = None
     limit: int = 20
+    of_any_age: bool = False
 
     def asks_for(self, turn: TurnRecord) -> bool:
         """Tell whether a turn is one of those."""
@@ -196,9 +200,9 @@ class Store(Protocol):
         """Return turns without their texts, the newest first. Raises `Overloaded`."""
 
     async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
-        """Erase the entries of ended turns, given as (id, principal), for good: what is left is that they existed.
+        """Erase the entries of turns, given as (id, principal), for good: what is left is that they existed.
 
-        Raises `Overloaded`.
+        Raises `Overloaded` where that is not done yet; asking again, also for none, goes on with it.
         """
 
     def sweep(self, now_ms: int) -> None:

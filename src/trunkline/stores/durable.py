@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -21,7 +22,7 @@ from trunkline.stores.archive import Archive
 from trunkline.stores.archiving import Archiving
 from trunkline.stores.base import Audience, Query, TurnLog
 from trunkline.stores.held import Held, HeldTurn
-from trunkline.stores.journal import Journal, Place
+from trunkline.stores.journal import Journal
 from trunkline.stores.recovery import Recovered, key_of, recover
 from trunkline.stores.settings import StoreSettings
 from trunkline.stores.shelf import Shelf
@@ -69,7 +70,7 @@ class DurableStore:
         self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
         self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
         self._shelf = Shelf(journal, archive, self._read)
-        self._forgetting: dict[str, str] = {}
+        self._forgetting: dict[str, str] = {}  # whose turns they are; see `forget`
         self._owed = Archiving(journal, archive, self._writer, find=self._to_keep, archived=self._archived, tell=tell)
         self._syncing: Syncing | None = None
         if settings.durability == "disk":
@@ -79,7 +80,6 @@ class DurableStore:
         self._expired_s = float("-inf")
         self._preparing: asyncio.Future[None] | None = None
         self._expiring: Future[None] | None = None
-        self._unerased: dict[bytes, Sequence[Place]] = {}
         self._closed = False
 
     # From start to end
@@ -205,6 +205,8 @@ class DurableStore:
         if turn_id in self._forgetting:
             raise TurnForgotten(turn_id, self._forgetting[turn_id])
         turn = await self._find(turn_id)
+        if turn_id in self._forgetting:
+            raise TurnForgotten(turn_id, self._forgetting[turn_id])
         if turn is not None and turn.ended and turn.entries[-1].at_ms < self._wall_ms() - self._retention_ms:
             raise TurnForgotten(turn_id, turn.started.principal)
         return turn
@@ -221,7 +223,7 @@ class DurableStore:
         if query.state != "open":
             found |= {record.started.turn: record for record in await self._read(self._archive.list, query)}
             found |= self._listed(query)
-        oldest_ms = self._wall_ms() - self._retention_ms
+        oldest_ms = 0 if query.of_any_age else self._wall_ms() - self._retention_ms
         kept = {turn_id for turn_id, record in found.items() if (record.ended_ms or oldest_ms) >= oldest_ms}
         newest = sorted(kept - self._forgetting.keys(), reverse=True)
         return [found[turn_id] for turn_id in newest[: query.limit]]
@@ -255,44 +257,47 @@ class DurableStore:
             self._shelf.put(held.log)
 
     async def forget(self, turns: Sequence[tuple[str, str]]) -> None:
-        """Erase turns in the archive, then in the journal; a crash in between is mended at the next start."""
+        """Erase turns, and go on with all that an earlier call did not finish; with none, only that.
+
+        The order, so that it may fail or be killed between any two steps, and go on from the first one again:
+
+        1. The turns are noted as being forgotten: whoever asks for one is told so from now on, and none is archived.
+        2. The archive takes them for forgotten, in one transaction: from now on they are so for every later process.
+        3. They leave the memory, so that nothing more of them is written.
+        4. Their words are overwritten in the journal.
+        5. The note of step 1 goes.
+
+        Where a step fails, this raises `Overloaded`, the note stays, and `sweep` begins again about once a second. A
+        process that dies before step 2 has forgotten nothing, and whoever asked has no answer; after it, the next one
+        erases at its start what the archive takes for forgotten.
+        """
         if self._closed:
             raise Overloaded("shutting_down", "The relay is shutting down; ask the one that follows it.")
         self._forgetting.update(turns)
-        try:
-            await self._forget(turns)
-            for turn_id, _ in turns:
-                self._shelf.remove(turn_id)
-                self._unerased[key_of(turn_id)] = self._held.places(turn_id)
-                self._held.leave(turn_id, self._journal.number)
-            if not await self._erase():
-                raise Overloaded("store_unavailable", "The journal is not erased yet; the relay goes on trying.")
-        finally:
-            for turn_id, _ in turns:
-                self._forgetting.pop(turn_id, None)
-                held = self._held.get(turn_id)
-                if held is not None and (held.log is None or held.log.ended):
-                    self._owed.add(turn_id)  # The archive refused, and may have been passed by for this meanwhile.
+        if self._forgetting:
+            await self._forget(dict(self._forgetting))
 
-    async def _forget(self, turns: Sequence[tuple[str, str]]) -> None:
+    async def _forget(self, turns: dict[str, str]) -> None:
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
-                await self._in(self._writer, self._archive.forget, turns, self._wall_ms())
+                await self._in(self._writer, self._archive.forget, list(turns.items()), self._wall_ms())
         except TimeoutError:
             self._tell(StoreFailed("forget", "no answer"))
             raise Overloaded("store_unavailable", "The archive does not answer; ask again later.") from None
-
-    async def _erase(self) -> bool:
-        turns = dict(self._unerased)
+        for turn_id in turns:
+            self._shelf.remove(turn_id)
+            self._held.leave(turn_id, self._journal.number)
         try:
+            self._journal.clear_broken_write()
+            places = {key_of(turn_id): self._held.places(turn_id) for turn_id in turns}
             async with asyncio.timeout(ANSWER_LIMIT_S):
-                await self._in(self._writer, self._journal.erase, turns)
-        except OSError as error:
+                await self._in(self._writer, self._journal.erase, places)
+        except OSError as error:  # a time-out is one too
             self._tell(StoreFailed("erase", words_of(error)))
-            return False
-        for turn in turns:
-            self._unerased.pop(turn, None)
-        return True
+            detail = "The journal cannot be overwritten now. Nobody can read the turns, and the relay goes on trying."
+            raise Overloaded("store_unavailable", detail) from None
+        for turn_id in turns:
+            self._forgetting.pop(turn_id, None)
 
     # The clock
 
@@ -316,7 +321,7 @@ class DurableStore:
     async def _prepare(self, *, begins: bool) -> None:
         """Lay out the next segment, begin it if that is due, and see whether a disk that failed syncs again.
 
-        What could not be erased is tried again, whatever becomes of that.
+        What could not be forgotten is tried again, whatever becomes of that.
         """
         number = self._journal.number
         try:
@@ -327,8 +332,9 @@ class DurableStore:
                 await self._in(self._disk, self._journal.sync, self._journal.current())
                 self._appending.fault = ""
         finally:
-            if self._unerased:
-                await self._erase()
+            if self._forgetting:
+                with suppress(Overloaded):  # It was told.
+                    await self._forget(dict(self._forgetting))
 
     def _prepared(self, preparing: asyncio.Future[None]) -> None:
         self._preparing = None

@@ -53,7 +53,7 @@ class Journal:
         self._laying_out = threading.Lock()
         self._is_stuck = False
         self._first = 0  # the first segment of this process
-        self._unclean: set[int] = set()
+        self._unclean: set[int] = set()  # where there may be words at places that nobody noted
         self.number = 0
         """The segment that is written now; 0 before the first."""
 
@@ -132,6 +132,13 @@ class Journal:
         self._left_until = self._at + len(data)
         self._files.write(self._fd, data, self._at)
         self._left_until = 0
+
+    def clear_broken_write(self) -> None:
+        """Overwrite what a write that failed left in the current segment; as `append`. Raises `OSError`."""
+        if self._left_until:
+            self._unclean.add(self.number)  # for `erase` to see to it that this is on the disk
+            self._files.write(self._fd, bytes(self._left_until - self._at), self._at)
+            self._left_until = 0
 
     def _make_room(self, size: int, *, last_words: bool) -> None:
         try:
@@ -281,7 +288,8 @@ class Journal:
     def erase(self, turns: Mapping[bytes, Sequence[Place]]) -> None:
         """Write zeros over all that turns said, at these places and wherever else they may have said it.
 
-        That is in segments of an earlier process, and in those that a failed write was left in. Raises `OSError`.
+        That is in segments of an earlier process, in those that a failed write was left in, and in those that could not
+        be removed; in the current one once `clear_broken_write` was there. Raises `OSError`.
         """
         known: dict[int, list[int]] = {}
         for place in chain.from_iterable(turns.values()):
@@ -304,13 +312,14 @@ class Journal:
                 self._files.sync(fd)
             for at, head, size in records:
                 self._files.write(fd, layout.erased_head(head, size), at)
-            if records:
+            if records or turns:
                 self._files.sync(fd)
         finally:
             os.close(fd)
 
     def drop(self, segment: int) -> None:
         """Remove a segment; it may be gone already. Raises `OSError`."""
+        self._unclean.add(segment)  # Where it stays, its places are noted no more.
         with suppress(FileNotFoundError):
             self._files.remove(self._path(segment))
         self._unclean.discard(segment)
