@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
@@ -28,10 +27,6 @@ class Question(NamedTuple):
     dialog_id: str
     input: str
     upstream: str
-
-    def digest(self) -> bytes:
-        """Return what stands for it."""
-        return hashlib.sha256(repr(tuple(self)).encode("utf-8", "surrogatepass")).digest()
 
 
 class Repeats:

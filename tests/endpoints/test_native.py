@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 
@@ -15,6 +16,7 @@ from conformance.readers import native_events
 from conftest import serving, settings_for
 from trunkline.config import parse
 from trunkline.server import Server, bind
+from trunkline.stores.journal import Journal
 
 SLOW = "sim:text=long;sim:interval-ms=20"
 
@@ -106,6 +108,26 @@ async def test_forgetting_erases_a_turn_and_leaves_410(http, relay_url):
     for path in ("", "/events"):
         response = await http.get(f"{relay_url}/v1/turns/{turn}{path}")
         assert (response.status_code, response.json()["code"]) == (410, "turn_forgotten")
+
+
+async def test_deleting_again_says_whether_it_is_done(http, simulator, tmp_path, monkeypatch):
+    erase, fails = Journal.erase, [True]
+
+    def erase_or_fail(journal, turns):
+        if fails[0]:
+            raise OSError(errno.EIO, "the disk is ill")
+        return erase(journal, turns)
+
+    monkeypatch.setattr(Journal, "erase", erase_or_fail)
+    store = {"durability": "process", "data_dir": str(tmp_path)}
+    async with serving(settings_for(f"{simulator.url}/v1", store=store)) as url:
+        made = await http.post(f"{url}/v1/turns", json={"input": "sim:text=short"})
+        where = f"{url}/v1/turns/{made.json()['id']}"
+        answers = [await http.delete(where) for _ in range(2)]
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "store_unavailable")] * 2
+        assert (await http.get(where)).status_code == 410
+        fails[0] = False
+        assert (await http.delete(where)).status_code == 410
 
 
 async def test_forgetting_an_open_turn_ends_its_readers(http, simulator, relay_url):

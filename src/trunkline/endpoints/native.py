@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 
-from trunkline.core.errors import TrunklineError
+from trunkline.core.errors import TrunklineError, TurnForgotten
 from trunkline.core.events import event_name
 from trunkline.core.ids import CLIENT_ID_PATTERN
 from trunkline.core.record import TurnRecord
@@ -148,8 +148,17 @@ async def cancel(turn_id: TurnId, request: Request, body: Cancel | None = None) 
     "/v1/turns/{turn_id}", status_code=204, summary="Forget a turn", responses=PROBLEM_DETAILS.answers(404, 410, 503)
 )
 async def forget(turn_id: TurnId, request: Request) -> None:
-    """Erase a turn's text for good; an open one is cancelled first."""
-    await desk_of(request).turns.forget([(await _find(request, turn_id)).started])
+    """Erase a turn's text for good; an open one is cancelled first.
+
+    410 says that this was done before; where it was begun and is not done yet, this goes on with it, as a first call.
+    """
+    turns = desk_of(request).turns
+    try:
+        turn = await _find(request, turn_id)
+    except TurnForgotten:
+        await turns.forget([])
+        raise
+    await turns.forget([turn.started])
 
 
 @router.delete(
