@@ -10,19 +10,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from click.testing import CliRunner
 
 from stores.writing import is_anywhere, path_of
+from trunkline import beside
 from trunkline.app import Relay
 from trunkline.cli import cli
 from trunkline.config import load
-from trunkline.core.errors import FolderInUse, OffsetPastTail, Overloaded, SettingsError, TurnForgotten, TurnNotFound
+from trunkline.core.errors import (
+    DatabaseError,
+    FolderInUse,
+    OffsetPastTail,
+    Overloaded,
+    SettingsError,
+    TurnForgotten,
+    TurnNotFound,
+)
 from trunkline.core.events import Delta
 from trunkline.core.request import TurnRequest
+from trunkline.records.records import Records
 from trunkline.simulators import Simulator
 from trunkline.stores.folder import Folder
+from trunkline.stores.segment import header, scan
 from trunkline.turns import Turn
 
 WORDS = "waiting"  # of the text `order`
@@ -99,6 +111,7 @@ async def settled(relay: Relay) -> None:
     durable = relay.storage.durable
     assert durable is not None
     await durable.store.settle()
+    await durable.store._in(durable.store._writer, lambda: None)  # What drops segments stands in line before it.
 
 
 @asynccontextmanager
@@ -181,7 +194,7 @@ async def test_follow_reads_an_open_turn_as_it_comes_and_until_its_end(place, si
 async def test_follow_tells_what_a_killed_relay_left_and_that_nobody_goes_on_with_it(place, simulator):
     async with place.relay() as relay, stalled(relay, simulator) as (turn, text):
         killed = await place.as_after_a_kill(relay)
-    said = await killed.command("follow", turn.id)
+    said = await killed.command("follow", "--wait", "0", turn.id)
     assert said.out == text
     assert isinstance(said.error, Overloaded)
     assert "no relay runs" in str(said.error)
@@ -189,6 +202,20 @@ async def test_follow_tells_what_a_killed_relay_left_and_that_nobody_goes_on_wit
         ended = await killed.command("follow", turn.id)
     assert (ended.code, ended.out) == (1, text + "\n")
     assert "failed (relay_restarted)" in ended.err
+
+
+async def test_follow_waits_for_a_relay_that_is_started_again_and_tells_the_end_that_it_gives(place, simulator):
+    async with place.relay() as relay, stalled(relay, simulator) as (turn, text):
+        killed = await place.as_after_a_kill(relay)
+    log = beside.Beside(load(killed.config)[0].store)
+    followed = log.follow(turn.id, 0)
+    told = [entry for entries in [await anext(followed)] for entry in entries]
+    assert not log.is_held
+    async with killed.relay():
+        told += [entry async for entries in followed for entry in entries]
+    log.close()
+    assert "".join(entry.event.text for entry in told if isinstance(entry.event, Delta)) == text
+    assert told[-1].event.reason == "relay_restarted"
 
 
 async def test_follow_leaves_thoughts_to_json(place, simulator):
@@ -272,6 +299,54 @@ async def test_list_of_a_killed_relay_shows_what_it_left_open(place, simulator):
     async with place.relay() as relay, stalled(relay, simulator) as (turn, _):
         killed = await place.as_after_a_kill(relay)
     assert ids(await killed.command("turns", "list", "--json", "--state", "open")) == [turn.id]
+
+
+async def test_a_turn_of_which_the_journal_has_only_the_end_left_is_listed_and_checked_as_archived(place, simulator):
+    async with place.relay() as relay, stalled(relay, simulator) as (turn, _):
+        killed = await place.as_after_a_kill(relay)
+    async with killed.relay() as restarted:
+        await settled(restarted)
+        [segment] = (killed.data / "journal").iterdir()
+        assert turn.id.removeprefix("turn_") in segment.read_bytes().hex(), "otherwise this test could not fail"
+        assert ids(await killed.command("turns", "list", "--json")) == [turn.id]
+        assert ids(await killed.command("turns", "list", "--json", "--state", "open")) == []
+        assert (await killed.command("store", "verify")).out == "1 turns checked: all is well\n"
+
+
+async def test_a_turn_over_a_change_of_segment_is_listed_and_checked_while_it_is_open_and_afterwards(place, simulator):
+    async with place.relay() as relay:
+        durable = relay.storage.durable
+        assert durable is not None
+        async with stalled(relay, simulator) as (turn, text):
+            first = durable.store._journal.number
+            assert durable.store._appending.begin()
+            assert ids(await place.command("turns", "list", "--json", "--state", "open")) == [turn.id]
+            turn.cancel()
+            with turn.follow() as follower:
+                async for _ in follower.entries():
+                    pass
+        await settled(relay)
+        assert durable.store._journal.segments() == [first + 1]
+        assert ids(await place.command("turns", "list", "--json")) == [turn.id]
+        assert (await place.command("store", "verify")).out == "1 turns checked: all is well\n"
+        [facts] = lines(await place.command("turns", "show", "--json", turn.id))
+        assert (facts["reason"], facts["text"]) == ("client_cancelled", text)
+
+
+async def test_a_turn_whose_beginning_is_damaged_is_told_and_keeps_no_other_from_being_listed(place, simulator):
+    async with place.relay() as relay:
+        well = await ask(relay)
+        await settled(relay)
+        async with stalled(relay, simulator) as (turn, _):
+            killed = await place.as_after_a_kill(relay)
+    [path] = (killed.data / "journal").iterdir()
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes.fromhex(turn.id.removeprefix("turn_"))) + 60] ^= 1
+    path.write_bytes(data)
+    assert ids(await killed.command("turns", "list", "--json")) == [well.id]
+    assert f"{turn.id}: entries are missing in the journal" in (await killed.command("store", "verify")).out
+    for command in (("follow",), ("turns", "show")):
+        assert "cannot be read; `trunkline store verify`" in await killed.refused(Overloaded, *command, turn.id)
 
 
 async def test_show_tells_all_that_is_known_and_the_text(place, simulator):
@@ -359,6 +434,26 @@ async def test_verify_finds_a_torn_end_only_where_no_relay_is_writing_it(place, 
     holder.leave()
 
 
+async def test_verify_takes_the_end_of_the_written_segment_for_no_damage_while_a_spare_one_is_laid_out(
+    place, simulator
+):
+    async with place.relay() as relay, stalled(relay, simulator):
+        durable = relay.storage.durable
+        assert durable is not None
+        killed = await place.as_after_a_kill(relay)
+        number = durable.store._journal.number
+    path = path_of(killed.data / "journal", number)
+    data = path.read_bytes()
+    path.write_bytes(data.rstrip(b"\0")[:-3].ljust(len(data), b"\0"))
+    path_of(killed.data / "journal", number + 1).write_bytes(header(number + 1).ljust(len(data), b"\0"))
+    path_of(killed.data / "journal", number + 2).touch()
+    holder = Folder(killed.data)
+    assert holder.take()
+    assert (await killed.command("store", "verify")).code == 0
+    holder.leave()
+    assert (await killed.command("store", "verify")).code == 1
+
+
 async def test_verify_names_a_turn_that_is_damaged_in_the_archive(place):
     async with place.relay() as relay:
         turn = await ask(relay)
@@ -371,13 +466,62 @@ async def test_verify_names_a_turn_that_is_damaged_in_the_archive(place):
     assert "faults" in said.out
 
 
+async def test_a_turn_with_events_of_another_version_is_told_and_archived_as_it_is(place, simulator):
+    async with place.relay() as relay, stalled(relay, simulator) as (turn, text):
+        killed = await place.as_after_a_kill(relay)
+    [path] = (killed.data / "journal").iterdir()
+    rewrite(path, b'"type":"delta"', b'"type":"image"')
+    finding = f"{turn.id}: {PIECES} of its events are of another version of trunkline"
+    assert finding in (await killed.command("store", "verify")).out
+    assert (await killed.command("store", "compact")).code == 0
+    assert finding in (await killed.command("store", "verify")).out
+    told = lines(await killed.command("follow", "--json", turn.id))
+    assert "".join(line["text"] for line in told if line["type"] == "image") == text
+    assert told[-1]["reason"] == "relay_restarted"
+
+
+async def test_a_turn_that_began_with_another_version_stays_in_the_journal_for_that(place, simulator):
+    async with place.relay() as relay, stalled(relay, simulator) as (turn, _):
+        killed = await place.as_after_a_kill(relay)
+    [path] = (killed.data / "journal").iterdir()
+    rewrite(path, b'"model":"m"', b'"model":[1]')
+    assert (await killed.command("store", "compact")).code == 0
+    assert path.exists()
+    assert f"{turn.id}: it began with another version" in (await killed.command("store", "verify")).out
+
+
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    """Write the events of a segment as another version of trunkline might, each CRC with them."""
+    data = bytearray(path.read_bytes())
+    assert old in data
+    for at, _, _ in scan(bytes(data), int(path.stem)).records:
+        length = int.from_bytes(data[at : at + 4], "little")
+        changed = data[at + 8 : at + 8 + length].replace(old, new)
+        data[at + 4 : at + 8 + length] = crc32(changed).to_bytes(4, "little") + changed
+    path.write_bytes(data)
+
+
 # store compact
+
+
+async def test_compact_goes_on_as_long_as_the_archive_takes_turns_and_tells_what_is_left(place, simulator, monkeypatch):
+    async with place.relay() as relay, stalled(relay, simulator):
+        killed = await place.as_after_a_kill(relay)
+    monkeypatch.setattr("trunkline.stores.durable.CLOSE_LIMIT_S", 0.0)
+    monkeypatch.setattr(Records, "keep", refuse)
+    compacted = await beside.compact(load(killed.config)[0].store, settle_limit_s=0.05)
+    assert compacted.owed == 1
+
+
+def refuse(*_: object) -> None:
+    raise DatabaseError("The database does not answer.")
 
 
 async def test_compact_wants_the_folder_for_itself(place):
     async with place.relay():
         told = await place.refused(FolderInUse, "store", "compact")
     assert "a relay runs on it, which archives and expires by itself" in told
+    assert told.startswith("The log cannot be used now:")
 
 
 async def test_compact_ends_and_archives_what_a_killed_relay_left_and_gives_the_room_back(place, simulator):

@@ -154,7 +154,7 @@ async def test_everything_in_the_folder_is_for_the_owner_alone(http, settings, f
 async def test_a_relay_that_stopped_leaves_an_empty_journal(http, settings, folder):
     async with serving(settings) as url:
         await read(http, url, await create(http, url))
-    assert list((folder / "journal").iterdir()) == []
+    assert list((folder / "journal").glob("*.journal")) == []
 
 
 async def test_a_folder_in_use_is_refused_with_what_to_do(settings):

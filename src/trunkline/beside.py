@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, NamedTuple, cast
+
+from msgspec import DecodeError
 
 from trunkline.core.errors import Fault, FolderInUse, Overloaded, SettingsError, TurnNotFound
 from trunkline.core.events import Entry
@@ -19,6 +21,7 @@ from trunkline.guards.chain import MAX_CONVERSATIONS
 from trunkline.records.records import Records
 from trunkline.storage import Durable, check_owner, open_durable, owner, wall_ms
 from trunkline.stores.base import Query, TurnLog
+from trunkline.stores.durable import DurableStore
 from trunkline.stores.files import Disk
 from trunkline.stores.folder import Folder
 from trunkline.stores.journal import Journal, Place
@@ -29,7 +32,9 @@ from trunkline.tasks import Tasks
 from trunkline.telemetry import Telemetry
 
 LOOK_EVERY_S: Final = 0.5
+RELAY_LIMIT_S: Final = 30.0  # more than a restart takes
 FORGET_LIMIT_S: Final = 60.0
+SETTLE_LIMIT_S: Final = 60.0  # An archive that takes nothing would keep `compact` for ever.
 _BATCH: Final = 200
 
 
@@ -38,6 +43,14 @@ class Checked(NamedTuple):
 
     turns: int
     findings: tuple[str, ...]
+
+
+class Compacted(NamedTuple):
+    """How many bytes the log took before and takes now, and how many ended turns the archive did not take."""
+
+    before: int
+    after: int
+    owed: int
 
 
 class Beside:
@@ -74,34 +87,45 @@ class Beside:
 
     def find(self, turn_id: str) -> list[Entry]:
         """Return the entries of a turn so far. Raises `TurnNotFound`, `TurnForgotten`."""
-        return self._find(turn_id, Tail(self._journal, key_of(turn_id)))
+        return self._find(turn_id, self._tail(turn_id))
+
+    def _tail(self, turn_id: str) -> Tail:
+        return Tail(self._journal, key_of(turn_id), is_held=lambda: self.is_held)
 
     def _find(self, turn_id: str, tail: Tail) -> list[Entry]:
+        is_damaged = False
         for _ in range(2):  # A turn may move from the journal to the archive in between.
-            entries = self.records.find(turn_id)
-            if entries is None and (places := tail.places()):
-                entries = self._entries(places)
-            if entries:
-                return unbroken(entries)
+            if entries := self.records.find(turn_id):
+                return entries
+            if places := tail.places():
+                try:
+                    return unbroken(self._journal.read(places))
+                except (FileNotFoundError, ValueError) as error:
+                    is_damaged = isinstance(error, ValueError)
+        if is_damaged:
+            detail = f"The log of turn {turn_id} cannot be read; `trunkline store verify` says what is damaged."
+            raise Overloaded("store_unavailable", detail)
         raise TurnNotFound(turn_id, whose=" in this log")
 
     def turns(self, query: Query) -> list[TurnRecord]:
         """Return turns without their texts, the newest first."""
         found = {}
-        for left in self._left().values():
-            first, last = self._entries(left.places[:1]), self._entries(left.places[-1:])
-            if first and last and query.asks_for(record := outline(first[0], last[-1])):
+        for left in self._left():
+            record = self._outline(left)
+            if record is not None and query.asks_for(record):
                 found[left.id] = record
         if query.state != "open":
             found |= {record.started.turn: record for record in self.records.list(query)}
         return [found[turn_id] for turn_id in sorted(found, reverse=True)[: query.limit]]
 
-    async def follow(self, turn_id: str, after: int) -> AsyncIterator[list[Entry]]:
+    async def follow(self, turn_id: str, after: int, wait_s: float = RELAY_LIMIT_S) -> AsyncIterator[list[Entry]]:
         """Iterate over what a turn says after an offset, as it comes, until its end.
 
-        Raises as `find`, `OffsetPastTail`, and `Overloaded` where nobody goes on with the turn.
+        Where no relay runs the next one to start gives the turn its end. Raises as `find`, `OffsetPastTail`, and
+        `Overloaded` where none did within `wait_s`.
         """
-        find = partial(self._find, turn_id, Tail(self._journal, key_of(turn_id)))
+        until = time.monotonic() + wait_s
+        find = partial(self._find, turn_id, self._tail(turn_id))
         while True:
             entries = await asyncio.to_thread(find)
             turn = TurnLog.of(turn_id, entries)
@@ -112,18 +136,27 @@ class Beside:
                 after = new[-1].offset
             if turn.ended:
                 return
-            if not self.is_held and not TurnLog.of(turn_id, await asyncio.to_thread(find)).ended:
+            is_held = self.is_held
+            if is_held:
+                until = time.monotonic() + wait_s
+            elif time.monotonic() >= until and not TurnLog.of(turn_id, await asyncio.to_thread(find)).ended:
                 detail = "The turn is open, and no relay runs that could go on with it: the next one to start ends it."
                 raise Overloaded("no_relay", detail)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S if is_held else min(LOOK_EVERY_S, max(0, until - time.monotonic())))
 
-    def _left(self) -> dict[bytes, Left]:
-        for _ in range(3):  # Segments may go while they are read.
-            try:
-                return left_in(self._journal, self._journal.segments())[0]
-            except FileNotFoundError:
-                continue
-        return {}
+    def _left(self) -> list[Left]:
+        """Return the turns that the journal alone has; of one that is archived it may have any part still."""
+        until = self._journal.shown_until()
+        turns, _ = left_in(self._journal, self._journal.segments(), until)
+        known = self.records.known([left.id for left in turns.values()])
+        return [left for left in turns.values() if left.id not in known]
+
+    def _outline(self, left: Left) -> TurnRecord | None:
+        first, last = self._entries(left.places[:1]), self._entries(left.places[-1:])
+        try:
+            return outline(first[0], last[-1]) if first and last else None
+        except ValueError:  # Its beginning is damaged; `verify` says so.
+            return None
 
     def _entries(self, places: Sequence[Place]) -> list[Entry] | None:
         """Return what the journal has at these places; None where it has moved on into the archive."""
@@ -136,19 +169,18 @@ class Beside:
 
     def verify(self) -> Iterator[Checked]:
         """Check every record of the journal and every turn of the archive, in steps."""
-        segments = self._journal.segments()
-        for segment in segments:
-            yield self._verify_segment(segment, may_be_written=self.is_held and segment == segments[-1])
-        broken = [left.id for left in self._left().values() if self._is_broken(left)]
-        yield Checked(0, tuple(f"{turn_id}: entries are missing in the journal" for turn_id in broken))
+        may_be_written = self.is_held
+        # The newest first, as a tail reads them: a record that breaks off is being written where none is behind it.
+        for segment in reversed(self._journal.segments()):
+            checked = self._verify_segment(segment, may_be_written=may_be_written)
+            may_be_written = may_be_written and not checked.turns
+            yield checked
+        yield Checked(0, tuple(f"{left.id}: {detail}" for left in self._left() if (detail := self._defect(left))))
         for step in self.records.verify():
             yield Checked(step.checked, tuple(f"{turn or 'the database'}: {detail}" for turn, detail in step.findings))
 
     def _verify_segment(self, segment: int, *, may_be_written: bool) -> Checked:
-        try:
-            turns, damages = left_in(self._journal, [segment])
-        except FileNotFoundError:  # It was not needed any more.
-            return Checked(0, ())
+        turns, damages = left_in(self._journal, [segment])
         findings = [
             f"journal segment {damage.segment}: {damage.size} bytes at {damage.at} cannot be read"
             for damage in damages
@@ -156,12 +188,22 @@ class Beside:
         ]
         return Checked(len(turns), tuple(findings))
 
-    def _is_broken(self, left: Left) -> bool:
-        entries = self._entries(left.places)
+    def _defect(self, left: Left) -> str:
+        """Say what is wrong with a turn in the journal, if anything."""
         try:
-            return entries is not None and len(unbroken(entries)) < len(entries)
+            entries = self._journal.read(left.places)
+        except DecodeError:
+            return "it began with another version of trunkline, and this one cannot read it"
+        except (FileNotFoundError, ValueError):  # It has moved on.
+            return ""
+        try:
+            is_whole = len(unbroken(entries)) == len(entries)
         except ValueError:
-            return True
+            is_whole = False
+        if not is_whole:
+            return "entries are missing in the journal"
+        unknown = sum(not entry.is_known for entry in entries)
+        return f"{unknown} of its events are of another version of trunkline" if unknown else ""
 
     # Changing
 
@@ -211,22 +253,34 @@ def adopt(settings: StoreSettings) -> None:
         records.close()
 
 
-async def compact(settings: StoreSettings) -> tuple[int, int]:
-    """Archive what has ended, drop what is past its time, and give the room back; return the bytes before and after.
+async def compact(settings: StoreSettings, *, settle_limit_s: float = SETTLE_LIMIT_S) -> Compacted:
+    """Archive what has ended, drop what is past its time, and give the room back.
 
-    Raises `FolderInUse` while a relay holds the folder: most of this it does by itself.
+    What the archive does not take stays in the journal. Raises `FolderInUse` while a relay holds the folder: most of
+    this it does by itself.
     """
     journal = Journal(Folder(settings.data_dir).journal, Disk())
     before = journal.bytes_used()
     async with _only_one(settings) as durable:
         before += await asyncio.to_thread(durable.records.size)
-        await durable.store.settle()
+        owed = await _settle(durable.store, settle_limit_s)
         now_ms = wall_ms()
         ended_before_ms = now_ms - int(settings.retention * 1_000)
         while await asyncio.to_thread(durable.records.expire, ended_before_ms, now_ms, _BATCH) >= _BATCH:
             pass
         _, after = await asyncio.to_thread(durable.records.compact)
-    return before, after + journal.bytes_used()
+    return Compacted(before, after + journal.bytes_used(), owed)
+
+
+async def _settle(store: DurableStore, limit_s: float) -> int:
+    """Archive what has ended, as long as the archive takes any within a time; return how many turns it did not take."""
+    owed = -1
+    while store.owed != owed:
+        owed = store.owed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await store.settle()
+    return owed
 
 
 @asynccontextmanager

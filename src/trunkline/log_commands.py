@@ -34,15 +34,19 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 @click.command()
 @config_option
 @click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="From this offset on.")
+@click.option(
+    "--wait", type=click.FloatRange(0, 86_400), default=30.0, show_default=True, help="Seconds without a relay."
+)
 @json_option
 @click.argument("turn")
-def follow(config: Path | None, after: int, turn: str, *, as_json: bool) -> None:
+def follow(config: Path | None, after: int, wait: float, turn: str, *, as_json: bool) -> None:
     """Read a turn from the log, from an offset on, and go on until it has ended.
 
-    It reads the data folder itself, beside the relay that writes it, and needs no key.
+    It reads the data folder itself, beside the relay that writes it, and needs no key. Where no relay runs it waits for
+    one, which gives an open turn its end, and says so where none came (exit code 2).
     """
     with _beside(_settings(config)) as log:
-        ended = asyncio.run(_follow(log, _turn_id(turn), after, _as_json if as_json else _as_text))
+        ended = asyncio.run(_follow(log, _turn_id(turn), after, wait, _as_json if as_json else _as_text))
     if not as_json:
         click.echo()
         click.echo(
@@ -52,9 +56,9 @@ def follow(config: Path | None, after: int, turn: str, *, as_json: bool) -> None
         sys.exit(1)
 
 
-async def _follow(log: Beside, turn_id: str, after: int, say: Callable[[Entry], None]) -> Ended:
+async def _follow(log: Beside, turn_id: str, after: int, wait_s: float, say: Callable[[Entry], None]) -> Ended:
     ended = Ended("failed", "internal_error")
-    async for entries in log.follow(turn_id, after):
+    async for entries in log.follow(turn_id, after, wait_s):
         for entry in entries:
             say(entry)
             if isinstance(entry.event, Ended):
@@ -161,8 +165,10 @@ def compact(config: Path | None) -> None:
     settings = _settings(config)
     with _beside(settings):
         pass  # It says what is wrong where there is no log.
-    before, after = asyncio.run(beside.compact(settings))
+    before, after, owed = asyncio.run(beside.compact(settings))
     click.echo(f"{before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB now")
+    if owed:
+        raise click.ClickException(f"{owed} turns could not be archived and are left in the journal")
 
 
 @store.command()
@@ -215,6 +221,8 @@ def _beside(settings: StoreSettings) -> Iterator[Beside]:
     from trunkline.beside import Beside  # noqa: PLC0415 - the log is slow to import
 
     log = Beside(settings)
+    if log.records.unseen:
+        click.echo(f"warning: {log.records.unseen}", err=True)
     try:
         yield log
     finally:

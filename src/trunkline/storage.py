@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from trunkline.core.errors import Fault, Overloaded, SettingsError
+from trunkline.core.errors import Fault, LogUnusable, Overloaded, SettingsError
 from trunkline.core.times import iso
 from trunkline.guards.chain import MAX_CONVERSATIONS, Conversations
 from trunkline.recorder import Recorder, secrets_of
@@ -157,8 +157,8 @@ async def open_durable(
         return opened
 
 
-def _unusable(folder: Folder, error: OSError) -> SettingsError:
-    return SettingsError([Fault("store.data_dir", f"the journal in {folder.journal} cannot be used: {error.strerror}")])
+def _unusable(folder: Folder, error: OSError) -> LogUnusable:
+    return LogUnusable([Fault("store.data_dir", f"the journal in {folder.journal} cannot be used: {error.strerror}")])
 
 
 async def _take(folder: Folder, wait_s: float) -> None:

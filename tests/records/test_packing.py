@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from records.archived import every_kind_of_event, plain, turn
-from trunkline.core.events import Delta, Entry, Started
+from trunkline.core.events import Delta, Ended, Entry, Notice, Started
 from trunkline.records.packing import pack, unpack
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -65,10 +65,20 @@ def packed(text: bytes) -> bytes:
         (packed(b"{}"), "something else"),
         (packed(b"[[1,2]]"), "something else"),
         (packed(b'[["1",2,{"type":"delta","text":"a","choice":0}]]'), "something else"),
-        (packed(b'[[1,2,{"type":"unknown"}]]'), "something else"),
+        (packed(b'[[1,2,{"kind":"unknown"}]]'), "something else"),
+        (packed(b'[[1,2,{"type":"started"}]]'), "something else"),
         (packed(b'[[1,2,{"type":"delta","text":"\xff","choice":0}]]'), "something else"),
     ],
 )
 def test_anything_else_is_refused(data, words):
     with pytest.raises(ValueError, match=words):
         unpack(data)
+
+
+def test_events_of_another_version_are_read_as_notices_and_written_as_they_were():
+    data = packed(b'[[1,2,{"type":"notice","kind":"a"}],[2,2,{"type":"image","pixels":[1]}],[3,2,{"type":"ended"}]]')
+    entries = unpack(data)
+    assert [type(entry.event) for entry in entries] == [Notice, Notice, Ended]
+    assert [entry.is_known for entry in entries] == [True, False, False]
+    assert entries[2].event.outcome == "failed"
+    assert b'{"type":"image","pixels":[1]}' in zlib.decompress(pack(entries)[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 
 from stores.archives import DictArchive
@@ -20,7 +22,7 @@ from stores.writing import (
     turn_id,
     whole_turn,
 )
-from trunkline.core.events import Ended, Usage
+from trunkline.core.events import UNKNOWN, Ended, Notice, Usage
 from trunkline.stores.files import Disk
 from trunkline.stores.journal import PLACE_BITS, Journal
 from trunkline.stores.recovery import JUMP, Recovered, recover, unbroken, whole
@@ -244,6 +246,54 @@ def test_a_record_that_was_written_again_is_taken_once(tmp_path, archive):
     journal, found = start(tmp_path, archive)
     assert text_of(journal.read(found.turns[turn_id(1)].places)) == "ab"
     assert [len(one) for one in ends(journal, found).values()] == [1]
+
+
+def alter(folder, old: bytes, new: bytes, at: int) -> None:
+    """Write a record as another version of trunkline might: its events differ, and its CRC is right."""
+    data = path_of(folder, 1).read_bytes()
+    length = int.from_bytes(data[at : at + 4], "little")
+    covered = data[at + 8 : at + 8 + length]
+    assert old in covered
+    assert len(old) == len(new)
+    changed = covered.replace(old, new)
+    record = data[at : at + 4] + crc32(changed).to_bytes(4, "little") + changed
+    path_of(folder, 1).write_bytes(data[:at] + record + data[at + 8 + length :])
+
+
+def test_events_of_another_version_are_kept_as_they_are_and_a_notice_stands_for_them(tmp_path, archive):
+    places = write(tmp_path, beginning(1, "a"), more(1, "new", first=3), end(1, first=4))
+    alter(tmp_path, b'"type":"delta"', b'"type":"image"', places[1])
+    journal, found = start(tmp_path, archive)
+    assert (found.unreadable, found.damages) == ([], [])
+    entries = whole(journal.read(found.turns[turn_id(1)].places))
+    assert [entry.offset for entry in entries] == [1, 2, 3, 4]
+    assert [entry.is_known for entry in entries] == [True, True, False, True]
+    assert entries[2].event == Notice(UNKNOWN, "This version of trunkline does not know this event: image.")
+    assert entries[2].json == b'{"type":"image","text":"new","choice":0}'
+
+
+def test_an_open_turn_with_events_of_another_version_gets_its_end_behind_them(tmp_path, archive):
+    places = write(tmp_path, beginning(1, "a"), more(1, "new", "newer", first=3))
+    alter(tmp_path, b'"type":"delta"', b'"type":"image"', places[1])
+    journal, found = start(tmp_path, archive)
+    assert ends(journal, found) == {turn_id(1): [(5 + JUMP, "relay_restarted")]}
+
+
+def test_a_turn_whose_end_is_of_another_version_is_over(tmp_path, archive):
+    places = write(tmp_path, beginning(1, "a"), end(1, first=3))
+    alter(tmp_path, b'"outcome":"completed"', b'"outcome":"forwarded"', places[1])
+    journal, found = start(tmp_path, archive)
+    assert ends(journal, found) == {turn_id(1): [(3, "store_error")]}
+    assert b'"outcome":"forwarded"' in whole(journal.read(found.turns[turn_id(1)].places))[-1].json
+
+
+def test_a_turn_whose_beginning_is_of_another_version_is_left_to_that(tmp_path, archive):
+    places = write(tmp_path, beginning(1, "a"), whole_turn(2, "b"))
+    alter(tmp_path, b'"model":"sim-model"', b'"model":[123456789]', places[0])
+    _, found = start(tmp_path, archive)
+    assert found.unreadable == [turn_id(1)]
+    assert [left.id for left in found.unknown] == [turn_id(1)]
+    assert list(found.turns) == [turn_id(2)]
 
 
 def test_a_damaged_length_costs_no_other_turn(tmp_path, archive):

@@ -60,6 +60,48 @@ def test_it_goes_on_in_the_next_segments_also_where_several_came_between_two_loo
     assert list(tail.places()) == places
 
 
+def test_a_spare_segment_is_not_taken_for_the_one_that_is_written(journal, tail, tmp_path):
+    places = journal.append([beginning(1, "x" * (SMALL // 2))])
+    journal.prepare()
+    assert journal.segments() == [1, 2]
+    for offset in range(3, 40):
+        assert list(tail.places()) == places
+        places += journal.append([more(1, "y" * 100, first=offset)])
+        journal.prepare()
+    assert list(tail.places()) == places
+    assert len({segment_of(place) for place in places}) > 2
+
+
+def test_a_segment_that_is_not_laid_out_yet_is_one_without_records(journal, tail, tmp_path):
+    places = journal.append([beginning(1, "a")])
+    path_of(tmp_path, journal.number + 1).touch()
+    assert list(tail.places()) == places
+    path_of(tmp_path, journal.number + 1).unlink()
+    journal.begin()
+    places += journal.append([end(1, first=3)])
+    assert list(tail.places()) == places
+
+
+def test_what_is_written_between_the_looks_at_two_segments_leaves_no_hole(journal, tmp_path):
+    class Late(Journal):
+        """Between the looks at two segments the writer goes on in both."""
+
+        def read_on(self, segment, at, before, records):
+            looked = super().read_on(segment, at, before, records)
+            if journal.number == 1:
+                places.extend(journal.append([more(1, "b", first=3)]))
+                journal.begin()
+                places.extend(journal.append([end(1, first=4)]))
+            return looked
+
+    places = journal.append([beginning(1, "a" * (SMALL // 2))])
+    journal.prepare()
+    tail = Tail(Late(tmp_path, Disk()), key(1))
+    assert list(tail.places()) == places[:2]
+    assert list(tail.places()) == places
+    assert [segment_of(place) for place in places] == [1, 1, 2]
+
+
 def test_behind_damage_it_goes_on_once_the_segment_is_full(journal, tail, tmp_path):
     first, broken, third = (
         journal.append([batch])[0] for batch in (beginning(1), more(1, "b", first=2), more(1, "c", first=3))

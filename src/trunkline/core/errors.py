@@ -172,15 +172,23 @@ class SettingsError(TrunklineError):
     """The settings cannot be used; `faults` names every one of their faults, not only the first."""
 
     code = "invalid_settings"
+    head = "The settings have {}:"
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         count = len(self.faults)
-        head = "The settings have 1 fault:" if count == 1 else f"The settings have {count} faults:"
+        head = self.head.format("1 fault" if count == 1 else f"{count} faults")
         super().__init__("\n".join([head, *(f"  {f.pointer}: {f.detail}" for f in self.faults)]))
 
 
-class FolderInUse(SettingsError):
+class LogUnusable(SettingsError):
+    """The settings are in order, and the log that they name cannot be used now; `faults` says where and why."""
+
+    code = "log_unusable"
+    head = "The log cannot be used now:"
+
+
+class FolderInUse(LogUnusable):
     """Another process holds the data folder."""
 
 

@@ -134,7 +134,21 @@ class Ended(Event, frozen=True, tag="ended"):
 
 AnyEvent = Started | Delta | ToolCall | Guarded | Usage | Notice | Ended
 
+UNKNOWN: Final = "unknown_event"
+"""The kind of the notice that stands for an event of another version of trunkline."""
+
+
+_DOES_NOT_KNOW: Final = "This version of trunkline does not know this event"
+
+
+class _Tagged(msgspec.Struct, gc=False):
+    type: str = ""
+
+
 _encode = msgspec.json.Encoder().encode
+_decode_all = msgspec.json.Decoder(list[AnyEvent]).decode
+_decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_tag = msgspec.json.Decoder(_Tagged).decode
 _decode = msgspec.json.Decoder(AnyEvent).decode
 
 
@@ -145,6 +159,11 @@ class Entry(msgspec.Struct, gc=False):
     at_ms: int
     event: AnyEvent
     _json: bytes = b""
+
+    @property
+    def is_known(self) -> bool:
+        """False where the event stands for one of another version, as `read_event` has it."""
+        return not (isinstance(self.event, Notice | Ended) and self.event.detail.startswith(_DOES_NOT_KNOW))
 
     @property
     def json(self) -> bytes:
@@ -161,6 +180,30 @@ def decode_event(data: bytes) -> AnyEvent:
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"not an event: {type(error).__name__}") from None
     return event
+
+
+def read_events(data: bytes) -> list[tuple[AnyEvent, bytes]]:
+    """Read a JSON array of events; see `read_event`. Raises `msgspec.DecodeError`."""
+    try:
+        return [(event, b"") for event in _decode_all(data)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [read_event(bytes(raw)) for raw in _decode_raw(data)]
+
+
+def read_event(data: bytes) -> tuple[AnyEvent, bytes]:
+    """Read an event, with its JSON where it is one of another version, as a log has it after a step back.
+
+    A notice stands for it, or, where it is an end, one that says so: its turn is over. Raises `msgspec.DecodeError`
+    where it is no event at all, and for a beginning: whose turn that is cannot be told.
+    """
+    try:
+        return decode_event(data), b""
+    except msgspec.DecodeError:
+        tag = _decode_tag(data).type
+        if tag in {"", "started"}:
+            raise
+        detail = f"{_DOES_NOT_KNOW}: {tag[:32]}."
+        return Ended("failed", "store_error", detail=detail) if tag == "ended" else Notice(UNKNOWN, detail), data
 
 
 def event_name(event: Event) -> str:

@@ -23,6 +23,9 @@ class Database(Protocol):
     setting: str
     """The dotted name of the setting that says where it is."""
 
+    unseen: str
+    """What of it cannot be read, for people; empty where all of it can."""
+
     def insert(self, table: Table) -> Insert:
         """Begin an `INSERT` in the database's own dialect."""
 

@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 
-from trunkline.core.events import AnyEvent, Entry
+from trunkline.core.events import AnyEvent, Entry, read_event
 
 _ZLIB_JSON: Final = b"\x01"
 # Of 31 kB, a turn of 500 deltas: level 1 makes 5.2 kB in 0.06 ms, 5 makes 4.5 kB in 0.14 ms, 9 makes 4.4 kB in 0.8 ms.
 _LEVEL: Final = 5
 
 _decode = msgspec.json.Decoder(list[tuple[int, int, AnyEvent]]).decode
+_decode_raw = msgspec.json.Decoder(list[tuple[int, int, msgspec.Raw]]).decode
 
 
 def pack(entries: Sequence[Entry]) -> bytes:
@@ -24,13 +25,22 @@ def pack(entries: Sequence[Entry]) -> bytes:
 
 
 def unpack(data: bytes) -> list[Entry]:
-    """Read what `pack` wrote. Raises `ValueError` where it is anything else; unknown fields are passed over."""
+    """Read what `pack` wrote. Raises `ValueError` where it is anything else; unknown fields are passed over.
+
+    Events of another version are read as `read_event` does.
+    """
     if data[:1] != _ZLIB_JSON:
         raise ValueError(f"it begins with {data[:1]!r}, expected the format {_ZLIB_JSON!r}")
     try:
-        rows = _decode(zlib.decompress(memoryview(data)[1:]))
+        return _entries(zlib.decompress(memoryview(data)[1:]))
     except zlib.error:
         raise ValueError("it cannot be decompressed") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("it holds something else than entries") from None
-    return [Entry(offset, at_ms, event) for offset, at_ms, event in rows]
+
+
+def _entries(rows: bytes) -> list[Entry]:
+    try:
+        return [Entry(offset, at_ms, event) for offset, at_ms, event in _decode(rows)]
+    except msgspec.ValidationError:  # There may be events of another version among them.
+        return [Entry(offset, at_ms, *read_event(bytes(event))) for offset, at_ms, event in _decode_raw(rows)]

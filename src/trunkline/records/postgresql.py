@@ -39,6 +39,7 @@ class PostgresqlServer:
     """A database by its URL, through psycopg."""
 
     setting = "store.database"
+    unseen = ""
 
     def __init__(self, url: URL) -> None:
         self._url = url

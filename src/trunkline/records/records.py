@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
 from sqlalchemy import Connection, Delete
 from sqlalchemy.exc import SQLAlchemyError
 
-from trunkline.core.errors import Fault, SettingsError
+from trunkline.core.errors import Fault, LogUnusable, SettingsError
 from trunkline.core.events import Entry
 from trunkline.core.record import TurnRecord
 from trunkline.records.base import Database
@@ -48,22 +49,36 @@ class Records:
     def open(cls, settings: StoreSettings, *, migrate: bool = True) -> Records:
         """Open the database, made or brought up to date where needed. Raises `SettingsError` with what to do.
 
-        Without `migrate` its tables stay as they are: those of another version are refused.
+        Without `migrate` its tables stay as they are: those of another version are refused. A file in a folder that
+        cannot be written, or on a disk without any room, is only read then.
         """
-        database: Database
-        if settings.database is None:
-            database = SqliteFile.at(settings.data_dir, survives_power_loss=settings.durability == "disk")
-        else:
-            database = PostgresqlServer.at(settings.database.get_secret_value())
+        prepare = bring_up_to_date if migrate else check_version
+        if settings.database is not None:
+            return cls._prepared(PostgresqlServer.at(settings.database.get_secret_value()), prepare)
+        if not migrate and not os.access(settings.data_dir, os.W_OK):
+            return cls._prepared(SqliteFile.read_only(settings.data_dir), prepare)
+        file = SqliteFile.at(settings.data_dir, survives_power_loss=settings.durability == "disk")
+        if not migrate and not file.has_room():
+            file.close()
+            file = SqliteFile.read_only(settings.data_dir)
+        return cls._prepared(file, prepare)
+
+    @classmethod
+    def _prepared(cls, database: Database, prepare: Callable[[Database], None]) -> Records:
         try:
-            (bring_up_to_date if migrate else check_version)(database)
+            prepare(database)
         except SettingsError:
             database.close()
             raise
         except SQLAlchemyError as error:
             database.close()
-            raise SettingsError([Fault(database.setting, database.why_not(error))]) from None
+            raise LogUnusable([Fault(database.setting, database.why_not(error))]) from None
         return cls(database)
+
+    @property
+    def unseen(self) -> str:
+        """What of the database cannot be read, for people; empty where all of it can."""
+        return self._database.unseen
 
     def close(self) -> None:
         """Let go of the database."""

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Table, bindparam, create_engine, event, text, update
+from sqlalchemy import Connection, Engine, QueuePool, Table, bindparam, create_engine, event, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -51,9 +52,11 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, survives_power_loss: bool) -> None:
         self._path = path
+        self.unseen = ""
+        """What of it cannot be read, for people."""
         self._synchronous = "FULL" if survives_power_loss else "NORMAL"
         self._writer = Lock()  # our own threads queue here and not in SQLite, where waiting is polling
-        self._engine = create_engine(
+        engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": _BUSY_MS / 1_000},
             pool_size=4,
@@ -61,10 +64,8 @@ class SqliteFile:
             pool_timeout=10,
             hide_parameters=True,
         )
-        event.listen(self._engine, "connect", self._prepare)
-        event.listen(self._engine, "begin", _begin)
-        self._reading = self._engine.execution_options(**{_BEGIN: "BEGIN"})
-        self._writing = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        event.listen(engine, "connect", self._prepare)
+        self._use(engine)
 
     @classmethod
     def at(cls, folder: Path, *, survives_power_loss: bool) -> SqliteFile:
@@ -78,6 +79,40 @@ class SqliteFile:
             detail = f"{path} cannot be written: {error.strerror}. Name a folder that trunkline may write to."
             raise SettingsError([Fault(cls.setting, detail)]) from None
         return cls(path, survives_power_loss=survives_power_loss)
+
+    @classmethod
+    def read_only(cls, folder: Path) -> SqliteFile:
+        """Open the file in a folder that cannot be written; `unseen` says what of it cannot be read so.
+
+        SQLite reads a write-ahead log only where the index beside it can be opened, whatever that holds; and without
+        being told that nobody writes it would make one (https://sqlite.org/wal.html#read_only_databases).
+        """
+        file = cls(folder / FILE, survives_power_loss=False)
+        wal, index = (file._path.with_name(FILE + ending) for ending in ("-wal", "-shm"))
+        has_wal = wal.exists() and wal.stat().st_size > 0
+        if has_wal and not index.exists():
+            file.unseen = f"{folder} cannot be written, and so {wal.name} in it is not read: newer turns are missing."
+        how = "mode=ro&readonly_shm=1" if has_wal and index.exists() else "immutable=1"
+        uri = f"file:{quote(str(file._path.absolute()))}?{how}"
+        file._use(create_engine("sqlite://", creator=lambda: _connect(uri), poolclass=QueuePool, hide_parameters=True))
+        return file
+
+    def has_room(self) -> bool:
+        """Tell whether the disk has room for the index of the write-ahead log, which a running relay has made."""
+        try:
+            with self.reading() as connection:
+                connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+        except SQLAlchemyError as error:
+            return not code_of(error).startswith(
+                ("SQLITE_IOERR_SHM", "SQLITE_FULL")
+            )  # Whatever else it is, it comes again.
+        return True
+
+    def _use(self, engine: Engine) -> None:
+        event.listen(engine, "begin", _begin)
+        self._engine = engine
+        self._reading = engine.execution_options(**{_BEGIN: "BEGIN"})
+        self._writing = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
 
     def _prepare(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # `_begin` begins transactions, not the driver
@@ -175,6 +210,10 @@ class SqliteFile:
     def close(self) -> None:
         """Close all connections; the last one empties the write-ahead log."""
         self._engine.dispose()
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_MS / 1_000, isolation_level=None, check_same_thread=False)
 
 
 def _use_wal(connection: Any) -> None:

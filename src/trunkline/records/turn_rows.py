@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, func, null, select, update
 
+from trunkline.core import events
 from trunkline.core.errors import DatabaseError, TurnForgotten
-from trunkline.core.events import AnyEvent, Ended, Entry, Started, decode_event
+from trunkline.core.events import AnyEvent, Ended, Entry, Started
 from trunkline.core.record import TurnRecord
 from trunkline.records.base import IN_ONE_STATEMENT, Database
 from trunkline.records.packing import pack, unpack
@@ -143,7 +144,7 @@ def row_of(turn_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
 def read_event(text: str | None) -> AnyEvent | None:
     """Read the event of a column; None where it holds none."""
     try:
-        return decode_event((text or "").encode())
+        return events.read_event((text or "").encode())[0]
     except msgspec.DecodeError:
         return None
 

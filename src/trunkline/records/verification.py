@@ -95,6 +95,9 @@ def _check_entries(turn_id: str, entries: list[Entry]) -> Iterator[str]:
         yield "its log is that of another turn"
     if any(entry.offset >= following.offset for entry, following in pairwise(entries)):
         yield "the offsets of its log do not grow"
+    unknown = sum(not entry.is_known for entry in entries)
+    if unknown:
+        yield f"{unknown} of its events are of another version of trunkline"
     ends = sum(isinstance(entry.event, Ended) for entry in entries)
     if ends != 1:
         yield f"its log ends {ends} times"

@@ -90,4 +90,9 @@ class Archiving:
     def _keep(self, turn_id: str, turn: HeldTurn) -> None:
         """Archive a turn; runs in a thread."""
         log = turn.log
-        self._archive.keep(turn_id, whole(self._journal.read(turn.places)) if log is None else log.entries)
+        entries = whole(self._journal.read(turn.places)) if log is None else log.entries
+        self._archive.keep(turn_id, entries)
+        unknown = 0 if log is not None else sum(not entry.is_known for entry in entries)
+        if unknown:
+            detail = f"{unknown} events of {turn_id} are of another version of trunkline; they are kept as they are"
+            self._tell(StoreFailed("unknown_event", detail))

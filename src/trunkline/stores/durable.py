@@ -93,10 +93,17 @@ class DurableStore:
         for turn_id, left in found.turns.items():
             self._held.take_back(left)
             self._owed.add(turn_id)
+        for left in found.unknown:
+            self._held.take_back(left)
         if found.full is not None:
             self._appending.failed(found.full)
         elif self._syncing is not None:
             await self._in(self._disk, self._journal.sync, self._journal.unsynced())
+        try:
+            await self._in(self._writer, self._journal.begin_showing)
+        except OSError:
+            if found.full is None:
+                raise  # else readers beside see what an earlier relay showed
         for segment in self._journal.segments():
             self._held.let_go(segment, self._journal.number)
         self._appending.begun_s = self._clock()

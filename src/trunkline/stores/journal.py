@@ -19,6 +19,7 @@ from trunkline.core.events import Entry
 from trunkline.stores import segment as layout
 from trunkline.stores.files import Files
 from trunkline.stores.segment import HEAD_BYTES, HEADER_BYTES, Batch, Damage, Scan
+from trunkline.stores.shown import Mark
 
 SEGMENT_BYTES: Final = 32 << 20
 RESERVE_SHARE: Final = 16
@@ -44,6 +45,7 @@ class Journal:
         self._files = files
         self._segment_bytes = segment_bytes
         self._syncs = syncs
+        self._mark = Mark(folder)
         self._fd = -1
         self._at = self._limit = self._size = 0
         self._write = 0
@@ -212,8 +214,28 @@ class Journal:
             for fd in fds[:-1]:
                 self._files.close(fd)
 
+    @property
+    def here(self) -> Place:
+        """Where the next record begins, if it goes into the current segment."""
+        return (self.number << PLACE_BITS) + self._at
+
+    def begin_showing(self) -> None:
+        """Let readers in other processes see what is here by now; where nobody syncs, all that follows too.
+
+        Raises `OSError`.
+        """
+        if self._syncs:
+            self._mark.make(self.here)
+        else:
+            self._mark.remove()
+
+    def show(self, until: Place) -> None:
+        """Let readers in other processes see what stands before a place; `begin_showing` was called once."""
+        self._mark.move(until)
+
     def end(self) -> None:
         """Write no more. Raises `OSError`; what can be closed is closed all the same."""
+        self._mark.close()
         with self._alone(), ExitStack() as whatever_fails:
             for fd in (*self._retired, self._fd):
                 if fd >= 0:
@@ -241,14 +263,21 @@ class Journal:
                 total += self._path(number).stat().st_size
         return total
 
+    def shown_until(self) -> Place:
+        """Return before which place everything may be shown, and nothing else. Raises `OSError`."""
+        return self._mark.read()
+
     def scan(self, segment: int) -> Scan:
         """Read a segment from its beginning, check each record, and tell what is damaged. Raises `OSError`."""
         return layout.scan(self._path(segment).read_bytes(), segment)
 
     def read_on(self, segment: int, at: int, before: int, records: list[tuple[int, int, bytes]]) -> tuple[int, int]:
         """Add the records from a place of a segment on that are whole by now; see `whole_records`. Raises `OSError`."""
-        with self._path(segment).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return layout.whole_records(data, at, before, records)
+        with self._path(segment).open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:  # Nothing is laid out yet; it never is where a relay died there.
+                return at, before
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                return layout.whole_records(data, at, before, records)
 
     def read(self, places: Iterable[Place]) -> list[Entry]:
         """Return the entries of a turn's records. Raises `OSError`, and `ValueError` where there is no such record.
@@ -262,7 +291,7 @@ class Journal:
                     first, at_ms, events = layout.read(data, place & PLACE_MASK)
                     while entries and entries[-1].offset >= first:
                         entries.pop()
-                    entries += [Entry(offset, at_ms, event) for offset, event in enumerate(events, first)]
+                    entries += [Entry(offset, at_ms, *event) for offset, event in enumerate(events, first)]
         return entries
 
     # Letting go

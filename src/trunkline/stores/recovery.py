@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from msgspec import DecodeError
+
 from trunkline.core.events import Delta, Ended, Entry, Started, ToolCall, Usage
 from trunkline.core.record import TurnRecord, outline
 from trunkline.stores.archive import Archive
-from trunkline.stores.journal import PLACE_BITS, Journal, segment_of
+from trunkline.stores.journal import PLACE_BITS, Journal, Place, segment_of
 from trunkline.stores.segment import ERASED, LAST, Batch, Damage
+from trunkline.stores.shown import EVERYTHING
 from trunkline.tokens import count
 
 JUMP: Final = 1 << 20
@@ -49,18 +52,28 @@ class Recovered:
     unreadable: list[str] = field(default_factory=list)
     full: OSError | None = None
     """Why there is no segment to write to, where the disk has no room for one."""
+    unknown: list[Left] = field(default_factory=list)
+    """Of the unreadable ones those that are whole, for the version that can read them: their segments stay."""
 
 
-def left_in(journal: Journal, segments: Sequence[int]) -> tuple[dict[bytes, Left], list[Damage]]:
-    """Go through segments; return the turns in them by key, and what is damaged. Raises `OSError`."""
+def left_in(
+    journal: Journal, segments: Sequence[int], until: Place = EVERYTHING
+) -> tuple[dict[bytes, Left], list[Damage]]:
+    """Go through segments; return the turns in them by key, up to a place, and what is damaged. Raises `OSError`.
+
+    A segment that has gone meanwhile is passed over: no turn needed it any more.
+    """
     turns: dict[bytes, Left] = {}
     damages: list[Damage] = []
     for segment in segments:
-        scan = journal.scan(segment)
+        try:
+            scan = journal.scan(segment)
+        except FileNotFoundError:
+            continue
         damages += scan.damages
         base = segment << PLACE_BITS
         for at, kind, key in scan.records:
-            if kind == ERASED:
+            if kind == ERASED or base + at >= until:
                 continue
             left = turns.get(key)
             if left is None:
@@ -96,8 +109,10 @@ def recover(journal: Journal, archive: Archive, now_ms: int) -> Recovered:
                 _end(journal, left, now_ms)
                 found.ended.append(left.id)
             left.summary = _outline(journal, left)
-        except ValueError:
+        except ValueError as error:
             found.unreadable.append(left.id)
+            if isinstance(error, DecodeError):  # It is not damaged: it began with another version.
+                found.unknown.append(left)
         else:
             found.turns[left.id] = left
     return found

@@ -16,9 +16,7 @@ from mmap import mmap
 from typing import Final, NamedTuple
 from zlib import crc32
 
-import msgspec
-
-from trunkline.core.events import AnyEvent, Entry
+from trunkline.core.events import AnyEvent, Entry, read_events
 
 MAGIC: Final = b"TRUNKJ1\n"
 ENTRIES: Final = 1
@@ -37,7 +35,6 @@ TURN_AT: Final = 13  # where a record holds the bytes of its turn
 _BODY: Final = b'[{"type":"'  # how the events of a record begin
 RECORD_END: Final = b"]"
 """How a record ends that is not erased."""
-_decode = msgspec.json.Decoder(list[AnyEvent]).decode
 
 
 class Batch(NamedTuple):
@@ -174,12 +171,15 @@ def erased_head(head: bytes, size: int) -> bytes:
     return _FRAME.pack(len(rest) + len(events), crc32(events, crc32(rest))) + rest
 
 
-def read(data: bytes | mmap, at: int) -> tuple[int, int, list[AnyEvent]]:
-    """Return the first offset, the time and the events of the record at a place. Raises `ValueError` for no record."""
+def read(data: bytes | mmap, at: int) -> tuple[int, int, list[tuple[AnyEvent, bytes]]]:
+    """Return the first offset, the time and the events of the record at a place, as `read_events` has them.
+
+    Raises `ValueError` where there is no record, and of that `msgspec.DecodeError` where its events are unknown.
+    """
     head = data[at : at + HEAD_BYTES]
     if len(head) == HEAD_BYTES:
         length, crc, kind, _, _, first, at_ms = _HEAD.unpack(head)
         events = data[at + HEAD_BYTES : at + _FRAME.size + max(length, _REST.size)]
         if kind != ERASED and crc32(events, crc32(head[_FRAME.size :])) == crc:
-            return first, at_ms, _decode(events)
+            return first, at_ms, read_events(events)
     raise ValueError("there is no record")

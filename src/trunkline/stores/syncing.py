@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Final
 
 from trunkline.stores.base import TurnLog
-from trunkline.stores.journal import Journal
+from trunkline.stores.journal import Journal, Place
 
 EVERY_S: Final = 0.004  # a sync costs some 100 us of CPU, so that not every tick gets one
 LIMIT_S: Final = 20.0  # a disk that takes longer is taken for dead
@@ -35,6 +35,7 @@ class Syncing:
         self._tell_synced, self._tell_failed = synced, failed
         self._waiting: dict[TurnLog, None] = {}
         self._batch: Batch = {}
+        self._until: Place = 0  # where the records that it syncs end
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Future[None] | None = None
         self._began = float("-inf")
@@ -54,6 +55,7 @@ class Syncing:
         self._timer, self._began = None, loop.time()
         self._batch = {turn: turn.written for turn in self._waiting}
         self._waiting.clear()
+        self._until = self._journal.here
         self._running = loop.run_in_executor(self._pool, self._journal.sync, self._journal.unsynced())
         self._running.add_done_callback(self._done)
 
@@ -69,6 +71,7 @@ class Syncing:
         for turn, written in batch.items():
             turn.safe = max(turn.safe, written)
         self._tell_synced(list(batch))
+        self._journal.show(self._until)
         self._soon()
 
     def _fail(self, error: BaseException) -> None:
