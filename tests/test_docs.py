@@ -5,22 +5,28 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import tomllib
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from types import ModuleType
 from typing import Annotated, Any, get_args
 
 import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel, Field, HttpUrl, SecretStr
 
 from trunkline.cli import cli
-from trunkline.config import Settings, load, parse
+from trunkline.config import Settings, load
 from trunkline.core.errors import REASONS
 from trunkline.core.events import NOTICES, AnyEvent, decode_event
 from trunkline.dialects.presets import PRESETS
+from trunkline.environment import settings_from
+from trunkline.simulators.fault_words import FAULTS, TABLES
 
 ROOT = Path(__file__).parent.parent
 MARKDOWN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "changelog.d").glob("*.md"))]
@@ -184,15 +190,15 @@ def test_every_event_has_an_example_that_a_reader_understands(pages):
 
 
 def test_every_notice_that_is_made_has_its_row(generate, pages, monkeypatch):
-    made = [
+    # A `Tally` makes one of the kind that it is given; what is no constant passes on what was made elsewhere.
+    made = {
         call.args[0].value
         for path in sorted((ROOT / "src").rglob("*.py"))
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in {"Notice", "Tally"}
-        # What a `Tally` gives has the kind that it was made with.
-        if isinstance(call.args[0], ast.Constant)
-    ]
-    assert set(made) == set(NOTICES)
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+    assert made == set(NOTICES)
     section = pages["events.md"].partition("## `notice`")[2].partition("\n## ")[0]
     for kind, (meaning, detail) in NOTICES.items():
         assert f"| `{kind}` | {meaning} | {detail} |" in section
@@ -223,21 +229,39 @@ def test_every_preset_says_where_it_connects_to_and_for_what_it_asks(pages):
         assert all(f"`{word}`" in section for word in [*preset.paths.values(), *preset.scopes])
 
 
+@pytest.mark.parametrize(
+    ("preset", "sent", "left_out"),
+    [
+        ("openai", ["system", "history", "input"], []),
+        ("genesys-conversations", [], ["system", "history", "input"]),
+        ("genesys-gateway", ["system", "history", "input"], []),
+        ("cognigy", ["input"], ["system", "history"]),
+    ],
+)
+def test_every_preset_says_what_of_a_request_is_sent(pages, preset, sent, left_out):
+    section = pages["presets.md"].partition(f"## `{preset}`")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (is (?:sent|left out)[^|]*) \| (.*) \| .*\|$", section, re.MULTILINE))
+    told = [re.findall(r"\(`(\w+)`\)", cell) for cell in rows.values()]
+    assert told == [sent, left_out]
+
+
 def test_every_variable_that_makes_an_upstream_stands_with_what_it_becomes(pages, monkeypatch):
     section = pages["presets.md"].partition("## From the environment alone")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", section, re.MULTILINE)
     names = {preset: [re.findall(r"`([A-Z_]+)` \(`(\w+)`", cell) for cell in cells] for preset, *cells in rows}
-    region = [
+    client = [
         ("GENESYS_CLIENT_ID", "client_id"),
         ("GENESYS_CLIENT_SECRET", "client_secret"),
         ("GENESYS_MODEL_ID", "model"),
-        ("GENESYS_REGION", "region"),
     ]
-    assert names == {
+    by_region = {name: [*client, ("GENESYS_REGION", "region"), *ids] for name, ids in {
+        "genesys-completions": [],
+        "genesys-conversations": [("GENESYS_CONVERSATION_ID", "conversation_id")],
+        "genesys-gateway": [("GENESYS_PROMPT_ID", "prompt_id")],
+    }.items()}  # fmt: skip
+    assert {name: made + more for name, (made, more) in names.items() if name in by_region} == by_region
+    assert {name: cells for name, cells in names.items() if name not in by_region} == {
         "openai": [[("OPENAI_API_KEY", "api_key"), ("OPENAI_BASE_URL", "base_url")], [("OPENAI_MODEL", "model")]],
-        "genesys-completions": [region, []],
-        "genesys-conversations": [region, [("GENESYS_CONVERSATION_ID", "conversation_id")]],
-        "genesys-gateway": [region, [("GENESYS_PROMPT_ID", "prompt_id")]],
         "genesys-chat": [
             [(f"GENESYS_CLOUD_{key.upper()}", key) for key in ("base_url", "client_id", "client_secret")],
             [("GENESYS_MODEL_ID", "model")],
@@ -247,10 +271,11 @@ def test_every_variable_that_makes_an_upstream_stands_with_what_it_becomes(pages
             [("COGNIGY_MODEL_ID", "model")],
         ],
     }  # fmt: skip
+    assert "else `gpt-4o`" in section
     monkeypatch.chdir(ROOT / "docs")  # no settings there
-    settings, _ = load(env={name: "x" for name, _ in region} | {"GENESYS_REGION": "eu_central_1"})
+    settings, _ = load(env={name: "x" for name, _ in client} | {"GENESYS_REGION": "eu_west_1"})
     assert settings.default_upstream == "genesys-completions"
-    assert list(settings.upstreams) == [name for name, cells in names.items() if cells[0] == region]
+    assert list(settings.upstreams) == list(by_region)
 
 
 def test_every_command_is_there_with_its_options(pages):
@@ -259,6 +284,30 @@ def test_every_command_is_there_with_its_options(pages):
         for parameter in command.params:
             options = isinstance(parameter, click.Option)
             assert (f"| `{parameter.opts[0]}" if options else parameter.human_readable_name) in section
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "code"),
+    [("forget --conversation c-1", b"n\n", 130), ("stream", b"", 2), ("simulate --port 0", None, 0)],
+)
+def test_exit_codes_are_as_the_page_says(words, answer, code, tmp_path):
+    command = [sys.executable, "-m", "trunkline", *words.split()]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:  # noqa: S603 - ours
+        if answer is None:
+            assert process.stdout is not None
+            assert b"The simulator plays" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+        process.communicate(answer, timeout=20)
+    assert process.returncode == code
+
+
+def test_every_fault_is_listed_with_what_stands_for_its_value():
+    listed = CliRunner().invoke(cli, ["simulate", "--faults"]).output
+    for table in TABLES.values():
+        for word, fault in table.items():
+            sign = "" if fault.value is None else f"={fault.value.sign}"
+            assert f"\n  {word}{sign} " in listed
+    assert {fault.value is None for fault in FAULTS.values()} == {True, False}
 
 
 def test_a_command_without_help_fails(generate):
@@ -283,14 +332,13 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
-def test_the_settings_of_the_readme_are_valid(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+def test_the_variables_in_the_readme_make_the_upstreams_that_it_says():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    monkeypatch.setenv("GENESYS_CLIENT_ID", "me")
-    monkeypatch.setenv("GENESYS_CLIENT_SECRET", "s3cret")
-    blocks = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    named = [list(parse(tomllib.loads(block)).upstreams) for block in blocks]
-    assert named == [["support"]] * 4 + [["genesys", "local"]]
+    rows = re.findall(r"^\| (.*) \| (`(?:OPENAI|GENESYS|COGNIGY)_.*) \|$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    for upstreams, variables in rows:
+        env = dict.fromkeys(re.findall(r"`([A-Z_]+)`", variables), "eu_west_1")
+        assert list(settings_from(env, has_upstreams=False).table["upstreams"]) == re.findall(r"`([a-z-]+)`", upstreams)
 
 
 def test_the_python_of_the_readme_compiles():

@@ -14,7 +14,8 @@ from trunkline.cli import cli
 INTRO: Final = """\
 Each command also has `--help`. The exit code is 0 where all went well, 1 where what was asked for did not come out (a
 turn that failed, a check that found a fault), 2 where the command, the settings or the request are wrong, and 130
-where Ctrl-C broke it off."""
+where Ctrl-C broke it off, or a question (`Erase ... for good?`) was not answered with yes. Ctrl-C is the usual end of
+`serve`, `simulate` and, once its story is told, `demo`: they end with 0."""
 
 
 def command_line_page(group: click.Group = cli) -> str:

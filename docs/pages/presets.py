@@ -9,7 +9,9 @@ from typing import Final
 from pages.environment import environment_part
 from pages.markdown import Undescribed, code, listed, page, table
 from trunkline.admission import KNOWN_WINDOWS
-from trunkline.dialects.base import Setup
+from trunkline.core.events import Notice
+from trunkline.core.request import TurnRequest
+from trunkline.dialects.base import Ask, Setup
 from trunkline.dialects.presets import GENESYS_REGIONS, PRESETS, Preset, PromptLimits, Retries
 from trunkline.upstream_settings import UpstreamSettings
 
@@ -30,10 +32,24 @@ INTRO: Final = """\
 A preset is what the relay knows about a platform, so that an upstream needs little more than an address,
 credentials and a model. It is the value of `preset` in [an upstream's settings](settings.md), where most of it can
 be changed."""
-OPTIONS: Final = """\
-An option of a request that would change the answer and that the platform cannot take is refused; one that only
-colours the answer is left out, and a [`notice`](events.md#notice) says so."""
+SENT: Final = """\
+Not every platform is sent the whole of a request. What its wire has no place for is left out, and a
+[`notice`](events.md#notice) of kind `not_sent` names it; the turn goes on. With `genesys-conversations` that is the
+prompt itself: the platform answers what stands in its own conversation, so that the customer's words have to be there
+before the turn begins. An option that would change the answer (`tools`, say) is refused in place of left out."""
 REGIONS: Final = "What `region` can be; capital letters and hyphens are understood as well (`EU-West-1`)."
+PARTS: Final = {
+    "system": "the system messages (`system`)",
+    "history": "those before the user's last one (`history`)",
+    "input": "the user's last message (`input`)",
+    "temperature": "`temperature`",
+    "max_tokens": "`max_tokens`",
+    "stop": "`stop`",
+    "seed": "other fields of OpenAI's chat request",
+}
+"""What a request may have, by the names that a `not_sent` has for it; `seed` stands for all options without a name."""
+SWITCHES: Final = {"messages_field", "opening", "configure"}
+"""The settings that say of a part whether it is sent."""
 WINDOWS: Final = """\
 In tokens, for the upstreams whose preset looks at the context window. What `[models.NAME]` says of a model comes
 before it, and holds with every preset."""
@@ -56,7 +72,7 @@ def presets_page() -> str:
     parts += ["## From the environment alone", environment_part()]
     parts += ["## Regions of Genesys Cloud", REGIONS, table(("region", "address"), regions)]
     parts += ["## Context windows that are known", WINDOWS, table(("model", "tokens"), windows)]
-    return page("Presets", INTRO, OPTIONS, *parts)
+    return page("Presets", INTRO, SENT, *parts)
 
 
 def _connection(preset: Preset) -> list[Row]:
@@ -113,11 +129,7 @@ def _prompt(preset: Preset) -> list[Row]:
     return [
         ("needs a prompt", "yes" if preset.needs_prompt else "no", ""),
         ("needs the ids", listed(limits.required) or "none", listed(limits.required)),
-        (
-            "takes the messages of a prompt",
-            "yes" if limits.takes_messages else "no",
-            "`messages_field`" if "messages_field" in preset.settings else "",
-        ),
+        *_sent(preset),
         ("longest answer", "any" if limits.max_output is None else f"{limits.max_output} tokens", "`[models.NAME]`"),
         ("roles of messages", listed(sorted(limits.roles)) if limits.roles is not None else "any", ""),
         ("longest message", "any" if chars is None else f"{chars} characters", "`max_content_chars`"),
@@ -127,4 +139,24 @@ def _prompt(preset: Preset) -> list[Row]:
             "`[models.NAME]`",
         ),
         ("options that are refused", listed(sorted(limits.refused_options)) or "none", ""),
+    ]
+
+
+def _sent(preset: Preset) -> list[Row]:
+    """Ask the dialect, by a request that has everything."""
+    said = {"system": "Be kind.", "user": "Hello.", "assistant": "Hi."}
+    talk = [{"role": role, "content": content} for role, content in said.items()]
+    last = {"role": "user", "content": "Where is my order?"}
+    ids = dict.fromkeys(preset.limits.required, "id-1")
+    options = {"temperature": 0.5, "max_tokens": 64, "stop": "END", "options": {"seed": 1}}
+    request = TurnRequest.model_validate({"messages": [*talk, last], **options, **ids})
+    items = preset.make(Setup(preset.paths)).start(Ask("turn", request, "model"), 0.0)
+    left_out = [name for item in items if isinstance(item, Notice) for name in item.detail.split(", ")]
+    return [
+        (
+            "is sent of a request",
+            ", ".join(words for name, words in PARTS.items() if name not in left_out),
+            listed(sorted(SWITCHES & preset.settings)),
+        ),
+        ("is left out, with `not_sent`", ", ".join(PARTS[name] for name in left_out) or "nothing", ""),
     ]

@@ -97,7 +97,12 @@ def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, fau
     """Play the platforms on a loopback port, with faults on demand.
 
     A request asks for them in its last user message ("sim:text=long;sim:fault=reset-after=20;sim:interval-ms=5"), or
-    POST /_sim/faults {"faults": ["status=429"], "connections": 2} sets them for the next requests.
+    POST /_sim/faults {"faults": ["status=429"], "connections": 2} sets them for the next requests, one by default.
+    GET /_sim/faults shows what still waits, and DELETE clears it.
+
+    Any OAuth client gets a token with the scopes that it asks for, and any key is good, also none; likewise any model,
+    prompt, dialog and conversation is there. Only what is called "wrong" is refused: a secret, a scope, a key, a
+    model, a prompt.
     """
     if faults:
         from trunkline.simulators.fault_words import TABLES  # noqa: PLC0415 - nothing else needs it
@@ -105,7 +110,7 @@ def simulate(port: int, text: Path | None, interval_ms: float, seed: int, *, fau
         for what, table in TABLES.items():
             click.echo(f"{what}:")
             for word, fault in table.items():
-                click.echo(f"  {word:20} {fault.doc}")
+                click.echo(f"  {fault.written(word):30} {fault.doc}")
         return
     texts = {"file": text.read_text(encoding="utf-8")} if text else {}
     with contextlib.suppress(KeyboardInterrupt):  # its usual end

@@ -144,7 +144,7 @@ def misfits(preset_name: Any, fields: Mapping[str, Any]) -> str:
 
 
 class UpstreamSettings(WireSettings, GeneralSettings):
-    """`[upstreams.NAME]`: the name is what a client asks for as `model`."""
+    """`[upstreams.NAME]`: the name is what a client asks for as `model`, on native routes also as `upstream`."""
 
     @field_validator("base_url", "login_url", "ws_url")
     @classmethod

@@ -99,7 +99,10 @@ NOTICES: Final[dict[str, tuple[str, str]]] = {
     "held_dropped": ("A guard still held text when the turn ended, and it is not released.", "how many characters"),
     "incomplete_frames": ("The platform's frames lacked keys that its protocol has.", "how many lacked which"),
     "no_end_mark": ("The stream ended properly, but without its end mark.", "which mark"),
-    "not_sent": ("Something of the request means nothing to the platform, and was left out.", "the fields"),
+    "not_sent": (
+        "The platform's wire has no place for something of the request, and it was left out.",
+        "which: `input` is the user's last message, `history` those before it, `system` the system's, others by field",
+    ),
     "not_streamed": ("The platform sent its whole answer at once.", "the same in words"),
     "reconnected": (
         "The stream broke off in the middle of the answer, and was taken up again.",

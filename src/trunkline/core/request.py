@@ -71,10 +71,15 @@ class TurnRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    upstream: str | None = Field(default=None, max_length=128)
+    upstream: str | None = Field(default=None, max_length=128, description="The name of an upstream of the settings.")
     messages: tuple[Message, ...] | None = Field(default=None, min_length=1, max_length=2_000)
     input: str | None = Field(default=None, min_length=1)
-    model: str | None = Field(default=None, min_length=1, max_length=256)
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Beside `upstream`: the platform's model. Alone: an upstream, or `upstream/its-model`.",
+    )
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: Stop | None = None

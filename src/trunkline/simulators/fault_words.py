@@ -11,46 +11,46 @@ _MAX_MB = 1024  # bounds one line, which is generated, never held
 _MAX_TEXT = 2048  # bounds one header value
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What follows a word and its `=`: `sign` stands for it where people read, `read` raises `ValueError`."""
+
+    sign: str
+    read: Callable[[str], int | str]
+
+
 def _whole(value: str, low: int, high: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= len(str(high)) and low <= int(value) <= high):
         raise ValueError(f"a whole number from {low} to {high}")
     return int(value)
 
 
-def _count(value: str) -> int:
-    return _whole(value, 0, _MAX_COUNT)
+def _number(sign: str, low: int, high: int) -> Value:
+    return Value(sign, lambda value: _whole(value, low, high))
 
 
-def _milliseconds(value: str) -> int:
-    return _whole(value, 0, _MAX_MS)
+_count = _number("N", 0, _MAX_COUNT)
+_size = _number("N", 1, _MAX_COUNT)
+_seconds = _number("S", 0, _MAX_COUNT)
+_milliseconds = _number("MS", 0, _MAX_MS)
+_megabytes = _number("MB", 1, _MAX_MB)
+_status = _number("CODE", 400, 599)
 
 
-def _megabytes(value: str) -> int:
-    return _whole(value, 1, _MAX_MB)
-
-
-def _status(value: str) -> int:
-    return _whole(value, 400, 599)
-
-
-def _seconds(value: str) -> int:
-    return _whole(value, 0, _MAX_COUNT)
-
-
-def _lifetime(value: str) -> str:
+def _read_lifetime(value: str) -> str:
     if not (value.isascii() and value.replace(".", "", 1).isdigit() and 0 <= float(value) <= _MAX_COUNT):
         raise ValueError(f"a number from 0 to {_MAX_COUNT}")
     return value
 
 
-def _budget(value: str) -> str:
+def _read_budget(value: str) -> str:
     remaining, slash, reset = value.partition("/")
     if not slash:
         raise ValueError("REMAINING/RESET, two whole numbers")
-    return f"{_count(remaining)}/{_count(reset)}"
+    return f"{_count.read(remaining)}/{_count.read(reset)}"
 
 
-def _close_frame(value: str) -> str:
+def _read_close_frame(value: str) -> str:
     code, slash, after = value.partition("/")
     if not slash:
         raise ValueError("CODE/N, two whole numbers")
@@ -58,39 +58,49 @@ def _close_frame(value: str) -> str:
     # Some codes stand for what happened without a frame, and some belong to nobody (RFC 6455 section 7.4).
     if number in {1004, 1005, 1006} or 1014 < number < 3000:  # noqa: PLR2004 - the ranges of the RFC
         raise ValueError("a CODE that a close frame may carry")
-    return f"{number}/{_count(after)}"
+    return f"{number}/{_count.read(after)}"
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value not in words:
-            raise ValueError(f"one of {', '.join(words)}")
-        return value
-
-    return read
-
-
-def _size(value: str) -> int:
-    return _whole(value, 1, _MAX_COUNT)
-
-
-def _cut(value: str) -> str:
+def _read_cut(value: str) -> str:
     return value if value in {"whole", "bytes", "random"} else str(_whole(value, 1, _MAX_COUNT))
 
 
-def _text(value: str) -> str:
+def _read_text(value: str) -> str:
     # A control character in a header value would be another fault than the one that was asked for.
     if not value or len(value) > _MAX_TEXT or not (value.isascii() and value.isprintable()):
         raise ValueError(f"1 to {_MAX_TEXT} printable ASCII characters")
     return value
 
 
+def _one_of(sign: str, *words: str) -> Value:
+    def read(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return value
+
+    return Value(sign, read)
+
+
+def _text(sign: str) -> Value:
+    return Value(sign, _read_text)
+
+
+_lifetime = Value("S", _read_lifetime)
+_budget = Value("REMAINING/RESET", _read_budget)
+_close_frame = Value("CODE/N", _read_close_frame)
+_cut = Value("HOW", _read_cut)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: what it does, and how its value is read (`None`: the word stands alone)."""
+    """One fault: what it does, and its value (`None`: the word stands alone)."""
 
     doc: str
-    value: Callable[[str], int | str] | None = None
+    value: Value | None = None
+
+    def written(self, word: str) -> str:
+        """Return how it is asked for: `reset`, or `reset-after=N`."""
+        return word if self.value is None else f"{word}={self.value.sign}"
 
 
 FAULTS: dict[str, Fault] = {
@@ -113,9 +123,11 @@ FAULTS: dict[str, Fault] = {
         " request with that body gets it"
     ),
     "status": Fault("an error with status CODE, 400 to 599", _status),
-    "retry-after": Fault("a Retry-After header, V seconds or a date as it stands; alone it means status=429", _text),
+    "retry-after": Fault(
+        "a Retry-After header, V seconds or a date as it stands; alone it means status=429", _text("V")
+    ),
     "retry-after-date": Fault("a Retry-After header, the date S seconds ahead; alone it means status=429", _seconds),
-    "redirect": Fault("a 307 to URL", _text),
+    "redirect": Fault("a 307 to URL", _text("URL")),
     "html": Fault("a 200 with an HTML page"),
     "garbage": Fault("a 200 event stream of binary bytes that are no events"),
     "json": Fault("a whole JSON completion although a stream was asked for"),
@@ -138,7 +150,7 @@ FAULTS: dict[str, Fault] = {
     "no-end": Fault("neither finish_reason nor [DONE], then a clean end"),
     "double-done": Fault("[DONE] twice"),
     "after-finish": Fault("content after the finish_reason; the ledger does not count it as text"),
-    "finish": Fault("the finish_reason is REASON", _text),
+    "finish": Fault("the finish_reason is REASON", _text("REASON")),
     "no-usage": Fault("no usage although it was asked for"),
     "usage-each": Fault("usage in every chunk"),
     # how the events are written
@@ -161,7 +173,7 @@ FAULTS: dict[str, Fault] = {
 SOCKET_FAULTS: dict[str, Fault] = {
     # the connection
     "close-frame": Fault(
-        "CODE/N: after N pieces a close frame with CODE; codes without a frame are reset-after's", _close_frame
+        "after N pieces a close frame with CODE; codes without a frame are reset-after's", _close_frame
     ),
     "late-101": Fault("the 101 that opens the WebSocket comes MS milliseconds late; a refusal does not", _milliseconds),
     "no-pong": Fault("pings are not answered"),
@@ -184,17 +196,17 @@ SOCKET_FAULTS: dict[str, Fault] = {
     "replay": Fault(
         "how later connections of a turn go on, from this one on: from_start, continues, none (nothing is said) or"
         " other (from the start, but another text)",
-        _one_of("from_start", "continues", "none", "other"),
+        _one_of("HOW", "from_start", "continues", "none", "other"),
     ),
     # messages
     "missing-key": Fault(
         "messages lack a key, always or by lot: token (where it is empty), finish_reason, usage, any",
-        _one_of("token", "finish_reason", "usage", "any"),
+        _one_of("KEY", "token", "finish_reason", "usage", "any"),
     ),
     "keyless-after": Fault("after N pieces a message without any key of the wire; the stream goes on", _count),
     "handshake": Fault(
         "the first message is met with words (rejected), no JSON (garbage), another status (other) or nothing (silent)",
-        _one_of("rejected", "garbage", "other", "silent"),
+        _one_of("HOW", "rejected", "garbage", "other", "silent"),
     ),
     "speaks-first": Fault("the platform begins at once and takes no opening message"),
     "finish-with-text": Fault("the end mark carries the last piece"),
@@ -207,14 +219,16 @@ SOCKET_FAULTS: dict[str, Fault] = {
 
 QUOTA_FAULTS: dict[str, Fault] = {
     "quota-slots": Fault("the answer about a quota says N available slots", _count),
-    "quota-model-status": Fault("the answer about a quota says that the model is TEXT", _text),
+    "quota-model-status": Fault("the answer about a quota says that the model is TEXT", _text("TEXT")),
 }
 
 TOKEN_FAULTS: dict[str, Fault] = {
     "token-expires": Fault("the token expires after S seconds, which may be a fraction", _lifetime),
-    "token-missing-scope": Fault("the token lacks SCOPE although it was asked for", _text),
+    "token-missing-scope": Fault("the token lacks SCOPE although it was asked for", _text("SCOPE")),
     "token-status": Fault("an error with status CODE, 400 to 599, instead of a token", _status),
-    "token-retry-after": Fault("a Retry-After header, V seconds or a date; alone it means token-status=429", _text),
+    "token-retry-after": Fault(
+        "a Retry-After header, V seconds or a date; alone it means token-status=429", _text("V")
+    ),
     "token-garbage": Fault("a 200 with an HTML page instead of a token"),
     "token-slow": Fault("the answer to a token request comes MS milliseconds late", _milliseconds),
     "token-drop": Fault("the connection of a token request is closed without any byte"),

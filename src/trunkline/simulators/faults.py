@@ -89,7 +89,7 @@ def parse(words: Iterable[str], known: Mapping[str, Fault] = _ALL) -> Faults:
             values[word] = None
             continue
         try:
-            values[word] = fault.value(value)
+            values[word] = fault.value.read(value)
         except ValueError as problem:
             raise UnknownWordError(f'fault "{word}" takes {problem}, received "{value}"') from None
     return Faults(values)
