@@ -110,3 +110,13 @@ def test_an_id_that_is_none_is_refused_with_what_one_is(tmp_path: Path):
     told = CliRunner().invoke(cli, ["stream", "--config", str(file), "--conversation-id", "a b", "hello"])
     assert told.exit_code == 2
     assert "'--conversation-id': an id is 1 to 128 of A-Z a-z 0-9 . _ : -" in told.output
+
+
+async def test_only_a_platform_that_has_the_prompt_already_needs_none(simulator, tmp_path: Path):
+    file = settings_file(tmp_path, {"a": oauth(CONVERSATIONS, simulator.url)})
+    code, said, told = await run("stream", "--config", str(file), "--conversation-id", "c-1")
+    assert (code, "not_sent" in told) == (0, False), told
+    assert said.strip()
+    file = settings_file(tmp_path, {"a": {"preset": "openai", "base_url": f"{simulator.url}/v1", "model": "m"}})
+    code, _, told = await run("stream", "--config", str(file))
+    assert (code, "give a PROMPT, or pipe it in" in told) == (2, True)

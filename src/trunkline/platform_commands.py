@@ -19,6 +19,7 @@ from trunkline.core.errors import REASONS
 from trunkline.core.events import Delta, Ended, Notice, Started
 from trunkline.core.ids import is_client_id
 from trunkline.core.request import TurnRequest
+from trunkline.dialects.presets import PRESETS
 from trunkline.log_commands import config_option
 from trunkline.rehearsal import Step
 from trunkline.stores.settings import StoreSettings
@@ -69,12 +70,16 @@ def _id_option(what: str) -> Callable[[Command], Command]:
 @_id_option("prompt")
 @click.argument("prompt", required=False)
 def stream(config: Path | None, upstream: str | None, model: str | None, prompt: str | None, **ids: Any) -> None:
-    """Stream one answer to the terminal, without a server. PROMPT may also come on standard input."""
+    """Stream one answer to the terminal, without a server.
+
+    PROMPT may also come on standard input; a platform that has the prompt already needs none.
+    """
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         prompt = sys.stdin.read().strip() or None
-    if prompt is None:
-        raise click.UsageError("give a PROMPT, or pipe it in")
     settings = loaded(config)
+    asked = settings.upstreams.get(upstream or settings.sole_upstream or "")
+    if prompt is None and (asked is None or PRESETS[asked.preset].needs_prompt):
+        raise click.UsageError("give a PROMPT, or pipe it in")
     if model is not None and upstream is None:
         upstream = settings.sole_upstream
     request = TurnRequest(upstream=upstream, model=model, input=prompt, **ids)
