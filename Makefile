@@ -8,7 +8,7 @@ PYTHON2 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/2.7.*/bin/python2.7) p
 LLM ?= simulator
 ARGS ?=
 
-.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz kill-test soak autobahn bench clean
+.PHONY: help demo test check docs lock local-model test-local-model fault-matrix leak-report fuzz crash-test kill-test soak autobahn bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -42,6 +42,9 @@ leak-report: $(VENV)/.dev ## ten thousand texts with planted data through the gu
 
 fuzz: $(VENV)/.dev ## rules, texts and cuts by lot against the guard's laws, for a minute; ARGS="--seconds 600 --seed 1"
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+crash-test: $(VENV)/.dev ## crashes, lost power and failing disks by lot against the log's laws; EXAMPLES=20000 (40 minutes)
+	DURABILITY_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/properties/test_durability_properties.py $(ARGS)
 
 kill-test: $(VENV)/.dev ## kills the relay again and again while turns stream; ARGS="--rounds 100 --seed 1 --durability disk --write"
 	PYTHONPATH=tests $(BIN)/python -m kills $(ARGS)

@@ -1,168 +1,268 @@
-"""A disk that can die in any write, fail or be full, an archive that outlives crashes, and a pool of no threads."""
+"""A disk and an archive that outlive crashes or lose power, and what befalls them at a chosen step."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal
 
-from trunkline.core.errors import TurnForgotten
+from trunkline.core.errors import DatabaseError, TurnForgotten
 from trunkline.core.events import Ended, Entry, decode_event
 from trunkline.core.record import TurnRecord, fold
 from trunkline.stores.base import Query
 from trunkline.stores.files import Disk
+
+Blow = Literal["dies", "errs"]
+Keep = Callable[[int], int]
+"""How many of so many bytes come down."""
+
+WRITES_OVERTAKE: Final = False
+"""Whether a write may reach the disk before one to the same file that came earlier, where neither was synced."""
+
+REMOVALS_FAIL: Final = False
+"""Whether a file may stay that was to be removed, while the process goes on."""
 
 
 class Died(BaseException):
     """The process is gone."""
 
 
-class Mortal:
-    """Counts down to death, over every step that changes something outside of the process."""
+class Fate:
+    """Counts the steps that change something outside of the process, and strikes at one of them."""
 
     def __init__(self) -> None:
-        self.steps: int | None = None
+        self.blow: Blow | None = None
+        self.steps = self.calls = 0
         self.is_dead = False
+        self.errors = 0
+        """How many steps have failed."""
 
-    def arm(self, steps: int | None) -> None:
-        self.steps, self.is_dead = steps, False
+    def arm(self, blow: Blow, steps: int, calls: int = 1) -> None:
+        """Strike after so many steps: the process dies, or so many calls fail."""
+        self.blow, self.steps, self.calls = blow, steps, calls
 
-    def step(self) -> bool:
-        """Return True for the step in which the process dies."""
+    def disarm(self) -> None:
+        self.blow, self.is_dead = None, False
+
+    def step(self) -> Blow | None:
+        """Say what befalls this step."""
         if self.is_dead:
             raise Died
-        if self.steps is None:
-            return False
-        self.steps -= 1
-        self.is_dead = self.steps < 0
-        return self.is_dead
+        if self.blow is None:
+            return None
+        if self.steps > 0:
+            self.steps -= 1
+            return None
+        if self.blow == "dies":
+            self.is_dead = True
+            return "dies"
+        self.calls -= 1
+        self.errors += 1
+        if self.calls == 0:
+            self.blow = None
+        return "errs"
 
-    def survive(self) -> None:
-        if self.step():
+    def meet(self) -> None:
+        """Take a step that is done as a whole or not at all."""
+        blow = self.step()
+        if blow == "dies":
             raise Died
+        if blow == "errs":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 class CrashingDisk(Disk):
-    """Writes to real files. It remembers what was not synced, so that a loss of power can undo it."""
+    """Writes to real files, and knows what of them would be left without power.
 
-    def __init__(self, mortal: Mortal, torn: Callable[[int], int]) -> None:
-        """`torn` says how many of so many bytes the write in which the process dies still brings down."""
-        self.mortal = mortal
-        self.torn = torn
-        self.is_full = False
-        self.errs = 0
-        self._paths: dict[int, Path] = {}
-        self._unsynced: list[tuple[Path, int, bytes]] = []
+    A sync covers what was written when it was asked for (`calling`), and after one that failed no other covers what
+    was written before, and everybody who has the file open is told once: so it is with kernels.
+    """
+
+    def __init__(self, fate: Fate, keep: Keep) -> None:
+        """`keep` says how much of a write comes down in which the process dies, or which fails."""
+        self.fate = fate
+        self.keep = keep
+        self.room: int | None = None
+        """The largest file that there is room for; None for no bound."""
+        self.written = 0
+        self.opened: dict[int, Path] = {}
+        self.covered: tuple[dict[int, Path], int] | None = None
+        self._paths: dict[int, Path] = {}  # by inode
+        self._safe: dict[Path, bytearray] = {}
+        self._unsafe: dict[Path, list[tuple[int, int, bytes]]] = {}  # number of the write, place, data
+        self._lost_by_sync: dict[Path, int] = {}  # no sync helps what was written up to this number
+        self._to_be_told: set[int] = set()
+        self._unnamed: set[Path] = set()
+        self._unremoved: dict[Path, bytes] = {}
 
     def create(self, path: Path, size: int) -> int:
-        self.mortal.survive()
-        if self.is_full:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        self.fate.meet()
+        if self.room is not None and size > self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fd = super().create(path, size)
-        self._paths[fd] = path
+        self.opened[fd] = path
+        self._paths[os.fstat(fd).st_ino] = path
+        self._safe[path], self._unsafe[path] = bytearray(size), []
+        self._lost_by_sync.pop(path, None)
+        self._unnamed.add(path)
         return fd
 
     def write(self, fd: int, data: bytes, at: int) -> None:
-        dies = self.mortal.step()
-        path = Path(f"/proc/self/fd/{fd}").resolve()
-        self._unsynced.append((path, at, os.pread(fd, len(data), at)))
-        fails = self._errs()
-        super().write(fd, data[: self.torn(len(data))] if dies or fails else data, at)
-        if dies:
+        blow = self.fate.step()
+        if blow is not None:
+            data = data[: self.keep(len(data))]
+        self.written += 1
+        self._unsafe[self._paths[os.fstat(fd).st_ino]].append((self.written, at, data))
+        super().write(fd, data, at)
+        if blow == "dies":
             raise Died
-        if fails:
-            raise OSError(errno.EIO, "Input/output error")
-
-    def _errs(self) -> bool:
-        self.errs -= self.errs > 0
-        return self.errs > 0
+        if blow == "errs":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def sync(self, fd: int) -> None:
-        self.mortal.survive()
-        if self._errs():
-            raise OSError(errno.EIO, "Input/output error")
-        path = Path(f"/proc/self/fd/{fd}").resolve()
-        self._unsynced = [one for one in self._unsynced if one[0] != path]
+        paths, until = self.covered or (self.opened, self.written)
+        path = paths[fd] if fd in paths else self._paths[os.fstat(fd).st_ino]
+        if path not in self._safe:
+            return  # It was removed meanwhile.
+        try:
+            self.fate.meet()
+        except OSError:
+            self._lost_by_sync[path] = self.written
+            self._to_be_told |= {other for other, its in self.opened.items() if its == path and other != fd}
+            raise
+        if fd in self._to_be_told:
+            self._to_be_told.discard(fd)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        lost_until, rest = self._lost_by_sync.get(path, 0), []
+        for number, at, data in self._unsafe[path]:
+            if lost_until < number <= until:
+                self._safe[path][at : at + len(data)] = data
+            else:
+                rest.append((number, at, data))
+        self._unsafe[path] = rest
 
     def sync_folder(self, folder: Path) -> None:
-        self.mortal.survive()
+        self.fate.meet()
+        self._unnamed.clear()
+        self._unremoved.clear()
+
+    def close(self, fd: int) -> None:
+        self._to_be_told.discard(fd)
+        if self.opened.pop(fd, None) is not None:
+            super().close(fd)
 
     def truncate(self, path: Path, size: int) -> None:
-        self.mortal.survive()
-        super().truncate(path, size)
+        self.fate.meet()
+        os.truncate(path, size)
+        self._safe[path], self._unsafe[path] = bytearray(path.read_bytes()), []
 
     def remove(self, path: Path) -> None:
-        self.mortal.survive()
+        if self.fate.blow == "dies" or self.fate.is_dead or REMOVALS_FAIL:
+            self.fate.meet()
         super().remove(path)
+        self._unsafe.pop(path)
+        safe = bytes(self._safe.pop(path))
+        if path not in self._unnamed:
+            self._unremoved[path] = safe
 
-    def lose_power(self, kept: Callable[[int], int]) -> None:
-        """Undo what was not synced, each write from some byte on."""
-        for path, at, before in reversed(self._unsynced):
-            if path.exists() and at + len(before) <= path.stat().st_size:
-                start = kept(len(before))
-                with path.open("r+b") as file:
-                    file.seek(at + start)
-                    file.write(before[start:])
-        self.forget_writes()
+    def flush(self) -> None:
+        """All that was written is on the disk by now."""
+        for path, writes in self._unsafe.items():
+            for _, at, data in writes:
+                self._safe[path][at : at + len(data)] = data
+            writes.clear()
 
-    def forget_writes(self) -> None:
-        self._unsynced.clear()
+    def let_go(self) -> None:
+        """The process is gone: its files are closed."""
+        for fd in self.opened:
+            super().close(fd)
+        self.opened.clear()
+        self._to_be_told.clear()
+
+    def lose_power(self, keep: Keep) -> None:
+        """Leave what was synced, and of every other write as much as came down by chance."""
+        for path in list(self._unnamed):
+            if keep(1) == 0 and path in self._safe:
+                path.unlink()
+                del self._safe[path], self._unsafe[path]
+        for path, data in self._unremoved.items():
+            if keep(1) and not path.exists():
+                self._safe[path], self._unsafe[path] = bytearray(data), [(0, 0, b"")]
+                path.touch()
+                self._paths[path.stat().st_ino] = path
+        for path, writes in self._unsafe.items():
+            if writes:
+                safe = self._safe[path]
+                for _, at, data in writes:
+                    some = data[: keep(len(data))]
+                    safe[at : at + len(some)] = some
+                    if len(some) < len(data) and not WRITES_OVERTAKE:
+                        break
+                path.write_bytes(safe)
+                self._unsafe[path] = []
+        self._unnamed.clear()
+        self._unremoved.clear()
+        self._lost_by_sync.clear()
 
 
 class DictArchive:
     """Keeps what it is given in dictionaries, all of it or nothing, whatever becomes of the process."""
 
-    def __init__(self, mortal: Mortal) -> None:
-        self.mortal = mortal
+    def __init__(self, fate: Fate) -> None:
+        self.fate = fate
+        self.is_down = False
         self.kept: dict[str, list[tuple[int, int, bytes]]] = {}
         self.forgotten: dict[str, str] = {}
 
+    def _change(self) -> None:
+        self._ask()
+        try:
+            self.fate.meet()
+        except OSError:
+            raise DatabaseError("The database did not do that.") from None
+
+    def _ask(self) -> None:
+        if self.is_down:
+            raise DatabaseError("The database does not answer.")
+
     def keep(self, turn_id: str, entries: Sequence[Entry]) -> None:
-        self.mortal.survive()
+        self._change()
         assert isinstance(entries[-1].event, Ended)
         if turn_id not in self.forgotten:
             self.kept.setdefault(turn_id, [(entry.offset, entry.at_ms, entry.json) for entry in entries])
 
     def find(self, turn_id: str) -> list[Entry] | None:
+        self._ask()
         if turn_id in self.forgotten:
             raise TurnForgotten(turn_id, self.forgotten[turn_id])
         rows = self.kept.get(turn_id)
         return None if rows is None else [Entry(offset, at_ms, decode_event(json)) for offset, at_ms, json in rows]
 
     def known(self, turn_ids: Sequence[str]) -> dict[str, bool]:
+        self._ask()
         known = dict.fromkeys(self.kept, True) | dict.fromkeys(self.forgotten, False)
         return {turn_id: known[turn_id] for turn_id in turn_ids if turn_id in known}
 
     def list(self, query: Query) -> list[TurnRecord]:
+        self._ask()
         records = [fold(self.find(turn_id) or []) for turn_id in sorted(self.kept, reverse=True)]
         return [record for record in records if query.asks_for(record)][: query.limit]
 
     def forget(self, turns: Sequence[tuple[str, str]], now_ms: int) -> None:
-        self.mortal.survive()
+        self._change()
         for turn_id, principal in turns:
             self.kept.pop(turn_id, None)
             self.forgotten[turn_id] = principal
 
     def expire(self, ended_before_ms: int, now_ms: int, limit: int) -> int:
-        return 0
+        self._change()
+        old = [turn_id for turn_id, rows in self.kept.items() if rows[-1][1] < ended_before_ms][:limit]
+        for turn_id in old:
+            del self.kept[turn_id]
+            self.forgotten[turn_id] = "p"
+        return len(old)
 
     def close(self) -> None:
         """There is nothing to close."""
-
-
-class Inline(Executor):
-    """Runs everything at once, in the thread of the caller."""
-
-    def __init__(self, threads: int) -> None:
-        """The number of threads that there are not."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - as a thread would
-            future.set_exception(error)
-        return future

@@ -689,6 +689,17 @@ async def test_on_a_dead_disk_every_turn_still_gets_its_end_and_the_archive_keep
     ]  # fmt: skip
 
 
+async def test_an_end_that_only_the_memory_has_stays_there_until_the_archive_has_it(house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OWED_IN_MEMORY", 0)
+    turn = house.begin(1, "a")
+    house.disk.is_dead()
+    house.say(turn, STOP)
+    house.disk.is_mended()
+    assert events_of((await house.store.find(turn_id(1))).entries) == [started(1), A, STOP]
+    await house.store.settle()
+    assert events_of(house.archive.turns[turn_id(1)]) == [started(1), A, STOP]
+
+
 async def test_a_turn_that_fails_to_hear_of_its_loss_takes_no_other_along(house):
     one, two = house.begin(1, "a"), house.begin(2, "b")
 

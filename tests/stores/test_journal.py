@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ from stores.writing import (
     whole_turn,
 )
 from trunkline.core.events import Delta, Guarded, Notice, ToolCall, Usage
+from trunkline.stores import journal as module
 from trunkline.stores.files import Disk
 from trunkline.stores.journal import PLACE_BITS, Journal, segment_of
 from trunkline.stores.segment import ERASED, LAST, Batch, Damage
@@ -48,6 +50,18 @@ def journal(tmp_path, disk):
     yield journal
     disk.is_mended()
     journal.end()
+
+
+class NoRoom(Disk):
+    """A disk that has room for files of so many bytes and no more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def create(self, path: Path, size: int) -> int:
+        if size > self._most:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().create(path, size)
 
 
 def again(journal: Journal) -> Journal:
@@ -322,6 +336,18 @@ def test_what_a_failed_write_left_is_no_record_also_where_the_next_write_ends_wh
     assert keys_in(again(journal), 1) == [key(1)]
 
 
+def test_what_a_failed_write_left_is_no_record_also_where_the_next_write_breaks_off_before_it(journal, disk):
+    stale = [beginning(n, "stale") for n in range(2, 6)]
+    disk.fails, disk.writes_before_failing = {"write": errno.EIO}, sum(map(size_of, stale))
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.append(stale)
+    last = [beginning(1, "stale")]
+    disk.writes_before_failing = sum(map(size_of, last))
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.append(last)
+    assert keys_in(again(journal), 1) == [key(1)], "a record of an older write stands behind one of a newer"
+
+
 def test_where_there_is_no_room_for_a_segment_nothing_has_changed(journal, disk, tmp_path):
     journal.append([beginning(1, "a")])
     for call in ("create", "write", "sync_folder"):
@@ -346,6 +372,19 @@ def test_only_last_words_get_the_reserve_of_a_segment_without_a_successor(journa
     assert journal.read(places)[0].offset == n
     with pytest.raises(OSError, match="No space left"):
         journal.append([more(2, "x" * 100, first=1)])
+
+
+def test_a_segment_that_had_to_be_smaller_keeps_its_reserve_for_last_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_SEGMENT_BYTES", SMALL // module.SHRINK)
+    journal = Journal(tmp_path, NoRoom(SMALL // module.SHRINK), segment_bytes=SMALL)
+    journal.begin()
+    at = HEADER
+    words = SMALL // module.SHRINK - HEADER - size_of(more(1, "", first=1))
+    with pytest.raises(OSError, match="no room for a segment that is large enough"):
+        journal.append([more(1, "x" * words, first=1)])
+    assert journal._at == at
+    assert journal.read(journal.append([end(1, first=1)], last_words=True))[0].offset == 1
+    journal.end()
 
 
 def test_the_reserve_ends_where_its_segment_does(journal, disk):
@@ -499,6 +538,18 @@ def test_what_a_write_that_failed_left_in_a_segment_is_erased_with_the_turn(jour
     journal.erase({key(1): places})
     assert not is_anywhere(tmp_path, "secret")
     assert is_anywhere(tmp_path, "other")
+
+
+def test_what_a_write_that_failed_left_of_a_turn_is_erased_where_none_of_its_records_is(journal, disk, tmp_path):
+    journal.append([beginning(2, "other")])
+    disk.fails, disk.writes_before_failing = {"write": errno.EIO}, 10_000
+    with pytest.raises(OSError, match="Input/output error"):
+        journal.append([beginning(3, "x"), beginning(1, "secret")])
+    disk.is_mended()
+    journal.begin()
+    places = journal.append([beginning(1, "secret")])
+    journal.erase({key(1): places})
+    assert not is_anywhere(tmp_path, "secret")
 
 
 def test_the_journal_is_written_on_behind_what_was_erased(journal):

@@ -28,7 +28,7 @@ from trunkline.stores.settings import StoreSettings
 from trunkline.stores.shelf import Shelf
 from trunkline.stores.syncing import Syncing
 from trunkline.telemetry import Fact, StoreFailed, internal_error, words_of
-from trunkline.threads import Threads, in_thread
+from trunkline.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +67,7 @@ class DurableStore:
         self._archive = archive
         self._wall_ms, self._clock = wall_ms, clock
         self._tell = tell
+        self._executor = executor
         self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
         self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
         self._shelf = Shelf(journal, archive, self._read)
@@ -97,8 +98,8 @@ class DurableStore:
             self._held.take_back(left)
         if found.full is not None:
             self._appending.failed(found.full)
-        elif self._syncing is not None:
-            await self._in(self._disk, self._journal.sync, self._journal.unsynced())
+        if self._syncing is not None:
+            await self._in(self._disk, self._journal.sync_segments)
         try:
             await self._in(self._writer, self._journal.begin_showing)
         except OSError:
@@ -137,11 +138,13 @@ class DurableStore:
         self._appending.close()
         for pool in (self._writer, self._readers, self._disk):
             pool.shutdown(wait=False, cancel_futures=True)
+        leaving = self._executor(1)  # The others may stand still for ever.
         try:
             async with asyncio.timeout(LEAVE_LIMIT_S):
-                await in_thread(self._leave_journal)
+                await self._in(leaving, self._leave_journal)
         except OSError as error:  # a time-out is one too
             self._tell(StoreFailed("close", words_of(error)))
+        leaving.shutdown(wait=False)
 
     def _leave_journal(self) -> None:
         """Close its files, and remove the last one where no turn needs it; runs in a thread."""

@@ -214,6 +214,15 @@ class Journal:
             for fd in fds[:-1]:
                 self._files.close(fd)
 
+    def sync_segments(self) -> None:
+        """Wait until every segment is on the disk, with what an earlier process left unsynced. Raises `OSError`."""
+        for segment in self.segments():
+            fd = os.open(self._path(segment), os.O_RDONLY)
+            try:
+                self._files.sync(fd)
+            finally:
+                self._files.close(fd)
+
     @property
     def here(self) -> Place:
         """Where the next record begins, if it goes into the current segment."""
