@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from trunkline.core.errors import DatabaseError, TurnForgotten
 from trunkline.core.events import Ended, Entry, decode_event
@@ -17,12 +17,6 @@ from trunkline.stores.files import Disk
 Blow = Literal["dies", "errs"]
 Keep = Callable[[int], int]
 """How many of so many bytes come down."""
-
-WRITES_OVERTAKE: Final = False
-"""Whether a write may reach the disk before one to the same file that came earlier, where neither was synced."""
-
-REMOVALS_FAIL: Final = False
-"""Whether a file may stay that was to be removed, while the process goes on."""
 
 
 class Died(BaseException):
@@ -159,8 +153,7 @@ class CrashingDisk(Disk):
         self._safe[path], self._unsafe[path] = bytearray(path.read_bytes()), []
 
     def remove(self, path: Path) -> None:
-        if self.fate.blow == "dies" or self.fate.is_dead or REMOVALS_FAIL:
-            self.fate.meet()
+        self.fate.meet()
         super().remove(path)
         self._unsafe.pop(path)
         safe = bytes(self._safe.pop(path))
@@ -196,10 +189,8 @@ class CrashingDisk(Disk):
             if writes:
                 safe = self._safe[path]
                 for _, at, data in writes:
-                    some = data[: keep(len(data))]
+                    some = data[: keep(len(data))]  # of each: a later write may come down before an earlier one
                     safe[at : at + len(some)] = some
-                    if len(some) < len(data) and not WRITES_OVERTAKE:
-                        break
                 path.write_bytes(safe)
                 self._unsafe[path] = []
         self._unnamed.clear()

@@ -108,7 +108,7 @@ def recover(journal: Journal, archive: Archive, now_ms: int) -> Recovered:
             if not left.ended:
                 _end(journal, left, now_ms)
                 found.ended.append(left.id)
-            left.summary = _outline(journal, left)
+            left.summary = _outline(journal, left, is_whole=not found.damages)
         except ValueError as error:
             found.unreadable.append(left.id)
             if isinstance(error, DecodeError):  # It is not damaged: it began with another version.
@@ -128,10 +128,13 @@ def _begin(journal: Journal) -> OSError | None:
     return None
 
 
-def _outline(journal: Journal, left: Left) -> TurnRecord:
+def _outline(journal: Journal, left: Left, *, is_whole: bool) -> TurnRecord:
+    """Return what a turn is listed with; of a journal that is not whole that takes all that is left of the turn."""
     if left.unkept is not None:
         return outline(left.unkept[0], left.unkept[-1])
     [first, *_], [*_, last] = journal.read(left.places[:1]), journal.read(left.places[-1:])
+    if not is_whole or not isinstance(first.event, Started):  # Its beginning may stand behind a write that failed.
+        first, *_, last = whole(journal.read(left.places))
     return outline(first, last)
 
 
