@@ -56,3 +56,8 @@ def test_the_library_hands_out_all_that_it_names():
     assert [name for name in trunkline.__all__ if getattr(trunkline, name, None) is None] == []
     with pytest.raises(AttributeError, match="has no attribute 'Rely'"):
         _ = trunkline.Rely
+
+
+async def test_the_package_itself_loads_nothing_slow():
+    told = "import sys, trunkline; print([name for name in sys.modules if name.startswith('trunkline.')])"
+    assert await ended(told) == (0, b"['trunkline.version']\n")

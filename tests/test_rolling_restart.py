@@ -202,7 +202,7 @@ async def test_one_that_waits_longer_than_it_may_says_who_holds_the_folder_and_g
             code, words = await third.gone()
     assert code == 2
     sentence = words[words.index("trunkline: ") :]
-    assert sentence.startswith("trunkline: The settings have 1 fault:\n  store.data_dir: the folder ")
+    assert sentence.startswith("trunkline: The log cannot be used now:\n  store.data_dir: the folder ")
     assert f"is in use by another relay (process {first.pid}). Stop that one, or" in sentence
     assert len(sentence.splitlines()) == 2
     assert "Traceback" not in words

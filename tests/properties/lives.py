@@ -40,7 +40,6 @@ class Turn:
     is_open: bool = True
     may_lack: bool = False
     """The power was lost at a level that does not cover it, and nobody has looked since."""
-    may_have_holes: bool = False
     """That has happened once."""
     last_ms: int = 0
     """When something of its own was appended to it last; a crash may bring back an end that a failed sync had lost."""

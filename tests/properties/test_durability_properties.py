@@ -101,7 +101,7 @@ class DurabilityMachine(RuleBasedStateMachine):
             if turn.id in self.archive.kept:
                 continue
             if loses_power and not self.world.is_disk:
-                turn.may_lack = turn.may_have_holes = True
+                turn.may_lack = True
             for offset in turn.shaky:
                 turn.shown.pop(offset, None)
                 turn.ever.pop(offset, None)
