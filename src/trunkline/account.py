@@ -18,6 +18,8 @@ from trunkline.upstreams import Upstream
 class Account:
     """What one turn has amounted to. Times are those of the relay's clock; text is what came, screened or not."""
 
+    __slots__ = ("_pieces", "_turn", "began_at", "bytes", "chars", "first_token_at", "silent_since", "usage")
+
     def __init__(self, turn: TurnLog, now: float) -> None:
         """Begin to count."""
         self.began_at = now

@@ -40,6 +40,11 @@ class Next(NamedTuple):
 class Attempts:
     """The routes of one turn in their order: the first is asked, the others are there to fall back on."""
 
+    __slots__ = (
+        "_asked_anew", "_fallbacks", "_random", "_renewed", "_retries", "_shut_out",
+        "model", "retry_after_s", "upstream",
+    )  # fmt: skip
+
     def __init__(self, routes: Sequence[Route], random: Callable[[], float]) -> None:
         """Begin with the first route; `random` returns a number from 0 to 1."""
         self.upstream, self.model = routes[0]

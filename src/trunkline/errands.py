@@ -12,6 +12,8 @@ from trunkline.tasks import Tasks
 class Errands:
     """Lets a turn wait for things, until `stop`: nothing that was begun for a turn may outlive it."""
 
+    __slots__ = ("_alarms", "_clock", "_running", "_tasks")
+
     def __init__(self, tasks: Tasks, clock: Callable[[], float]) -> None:
         self._tasks = tasks
         self._clock = clock
