@@ -536,3 +536,27 @@ async def test_an_answer_in_endless_tiny_pieces_is_too_long(monkeypatch):
     assert (bench.end.reason, bench.end.detail) == ("answer_too_long", "more than 10 pieces")
     assert len(bench.text) == 10
     await bench.tasks.close()
+
+
+@pytest.mark.parametrize("words", [["x" * 20_000], ["x" * 4] * 4_500], ids=["one piece", "many pieces"])
+async def test_an_answer_within_the_bound_comes_whole_however_many_pieces_it_has(words):
+    bench = Bench(max_answer_chars=20_000)
+    bench.pump.start()
+    bench.say(*[Delta(word, 0) for word in words], DONE)
+    while not bench.pump.ended:
+        await bench.tasks.idle()
+    assert bench.text == "".join(words)
+    assert bench.end.reason == "stop"
+    await bench.tasks.close()
+
+
+async def test_what_waits_of_an_attempt_that_failed_is_of_no_other(bench):
+    bench.upstream.settings.attempts = 2
+    bench.say(Ended("failed", "upstream_unavailable"), *[Delta("stale", 0)] * 300, Ended("failed", "upstream_error"))
+    await bench.tasks.idle()
+    await bench.tasks.idle()
+    assert bench.events == []
+    assert not bench.pump.ended
+    bench.pump.start()
+    bench.say(Delta("fresh", 0), DONE)
+    assert (bench.text, bench.end.reason) == ("fresh", "stop")

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 
-from trunkline.core.events import Delta, ToolCall
+from trunkline.core.events import Delta, Ended, ToolCall
 from trunkline.dialects.base import Item
 
 SLICE_CHARS: Final = 8_192  # some 25 ms of the guards where text is at its worst for them
 SLICE_ITEMS: Final = 256
+MAX_ITEMS: Final = 300_000  # more than a turn's log may hold
 
 
 def is_much(items: Sequence[Item]) -> bool:
@@ -33,23 +34,28 @@ class Backlog:
     """Items in their order, given out in slices. Long texts are cut: a text is the concatenation of its pieces."""
 
     def __init__(self, limit: int) -> None:
-        """Keep up to about `limit` characters and as many items."""
+        """Keep little more than `limit` characters, which is what the whole answer may have."""
         self._limit = limit
         self._items: deque[Item] = deque()
-        self._size = 0
+        self._chars = 0
+        self._is_full = False
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
         return bool(self._items)
 
     def put(self, items: Sequence[Item]) -> None:
-        """Add what came next; over the bound it is dropped, since a turn ends before it would get there."""
+        """Add what came next. Where that is over the bound, the turn's end is put in place of what follows."""
         for item in items:
-            if self._size > self._limit:
+            if self._is_full:
                 return
             for piece in _pieces(item):
                 self._items.append(piece)
-                self._size += _chars(piece) + 1
+                self._chars += _chars(piece)
+            self._is_full = self._chars > self._limit or len(self._items) > MAX_ITEMS
+            if self._is_full:
+                detail = f"more than {self._limit} characters, or {MAX_ITEMS} pieces at once"
+                self._items.append(Ended("failed", "answer_too_long", detail=detail))
 
     def take(self) -> list[Item]:
         """Give out the next slice: a text of at most `SLICE_CHARS` characters, or some smaller items."""
@@ -60,7 +66,7 @@ class Backlog:
             if taken and chars > SLICE_CHARS:
                 break
             taken.append(self._items.popleft())
-        self._size -= sum(_chars(item) + 1 for item in taken)
+        self._chars -= sum(map(_chars, taken))
         return taken
 
 

@@ -404,6 +404,7 @@ class Pump:
         following = self._attempts.after(ended.reason, now, deadline=deadline, silent=silent)
         if following is None:
             return False
+        self._backlog = None
         self._drop_source()
         self._errands.stop()
         self._house.telemetry.tell(Retried(failed, ended.reason, self._attempts.upstream.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -16,7 +17,7 @@ from trunkline.connect.credentials import ApiKey, Credentials, without_secrets
 from trunkline.connect.http import Answer, HttpClient
 from trunkline.connect.oauth import Client, TokenCache
 from trunkline.connect.rate_limit import LimitedError, RateLimiter
-from trunkline.connect.shared import SharedAnswers
+from trunkline.connect.shared import OnWait, SharedAnswers
 from trunkline.dialects.base import Call, Dialect, Open, Setup
 from trunkline.dialects.presets import PRESETS, PromptLimits, Retries
 from trunkline.guards.chain import Guard
@@ -25,7 +26,6 @@ from trunkline.sources.http_stream import HttpPool, HttpStream
 from trunkline.sources.websocket_client import WebSocketClient
 from trunkline.upstream_settings import Timeouts, UpstreamSettings
 
-OnWait = Callable[[float], None]
 MAX_BORNE_S: Final = 20.0
 
 
@@ -159,7 +159,8 @@ class Upstream:
             answer = await self._call(command, body, on_wait)
         else:
             key = (command.method, command.path, command.topic)
-            answer = await self._shared.get(key, body, command.fresh_s, lambda: self._call(command, body, on_wait))
+            call = partial(self._call, command, body)
+            answer = await self._shared.get(key, body, command.fresh_s, call, on_wait)
         return answer.status, answer.headers, answer.body
 
     async def _call(self, command: Call, body: bytes | None, on_wait: OnWait) -> Answer:

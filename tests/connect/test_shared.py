@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from trunkline.connect import shared
 from trunkline.connect.http import Answer
+from trunkline.connect.rate_limit import LimitedError
 from trunkline.connect.shared import SharedAnswers
 
 KEY = ("PUT", "/config", "d-1")
+
+
+def patient(wait_s: float) -> None:
+    """Waits as long as it takes."""
 
 
 class Platform:
@@ -23,8 +27,8 @@ class Platform:
         self.status = 200
         self.answers = SharedAnswers(lambda: self.now)
 
-    def call(self, name: str) -> Callable[[], Awaitable[Answer]]:
-        async def call() -> Answer:
+    def call(self, name: str) -> shared.Make:
+        async def call(told: shared.OnWait) -> Answer:
             self.calls.append(name)
             status = self.status
             await asyncio.sleep(0)
@@ -34,7 +38,7 @@ class Platform:
         return call
 
     async def get(self, name: str, body: bytes = b"a", fresh_s: float = 10, key: shared.Key = KEY) -> str:
-        return (await self.answers.get(key, body, fresh_s, self.call(name))).body.decode()
+        return (await self.answers.get(key, body, fresh_s, self.call(name), patient)).body.decode()
 
 
 async def test_of_those_who_ask_at_once_one_calls():
@@ -75,11 +79,11 @@ async def test_a_bad_answer_is_for_those_who_waited_for_it_and_for_nobody_later(
 async def test_a_call_that_raises_leaves_room_for_the_next():
     platform = Platform()
 
-    async def fail() -> Answer:
+    async def fail(told: shared.OnWait) -> Answer:
         raise ValueError("no token")
 
     with pytest.raises(ValueError, match="no token"):
-        await platform.answers.get(KEY, b"a", 10, fail)
+        await platform.answers.get(KEY, b"a", 10, fail, patient)
     assert await platform.get("1") == "1"
 
 
@@ -101,7 +105,7 @@ class Held:
         self._gates: dict[str, asyncio.Event] = {}
 
     def ask(self, name: str, body: bytes = b"a") -> asyncio.Task[Answer]:
-        async def call() -> Answer:
+        async def call(told: shared.OnWait) -> Answer:
             self.log.append(f"{name} begins")
             try:
                 await self._gates[name].wait()
@@ -113,7 +117,7 @@ class Held:
             return Answer(200, {}, name.encode())
 
         self._gates[name] = asyncio.Event()
-        return asyncio.ensure_future(self.answers.get(KEY, body, 10, call))
+        return asyncio.ensure_future(self.answers.get(KEY, body, 10, call, patient))
 
     async def land(self, *names: str) -> None:
         for name in names:
@@ -203,11 +207,11 @@ async def test_who_asks_for_what_has_just_been_stopped_has_a_call_of_its_own():
 async def test_of_a_call_that_failed_all_who_waited_for_it_hear_and_nobody_later():
     platform = Platform()
 
-    async def fail() -> Answer:
+    async def fail(told: shared.OnWait) -> Answer:
         await asyncio.sleep(0)
         raise ValueError("no token")
 
-    asked = [platform.answers.get(KEY, b"a", 10, fail) for _ in range(3)]
+    asked = [platform.answers.get(KEY, b"a", 10, fail, patient) for _ in range(3)]
     heard = await asyncio.gather(*asked, return_exceptions=True)
     assert [str(error) for error in heard] == ["no token"] * 3
     assert await platform.get("1") == "1"
@@ -225,3 +229,48 @@ async def test_topics_that_are_waited_for_are_not_forgotten(monkeypatch: pytest.
     assert held.log == ["1 begins"]
     await held.land("1")
     assert [said(task) for task in (first, second)] == [b"1", b"1"]
+
+
+async def test_all_who_wait_for_a_call_are_told_of_its_wait_and_each_gives_up_for_itself():
+    answers, heard = SharedAnswers(lambda: 0.0), []
+    gate = asyncio.Event()
+
+    async def call(told: shared.OnWait) -> Answer:
+        told(7.0)
+        await gate.wait()
+        return Answer(200, {}, b"late")
+
+    def asks(name: str, most_s: float) -> asyncio.Task[Answer]:
+        def on_wait(wait_s: float) -> None:
+            heard.append((name, wait_s))
+            if wait_s > most_s:
+                raise LimitedError(wait_s)
+
+        return asyncio.ensure_future(answers.get(KEY, b"a", 10, call, on_wait))
+
+    hasty, patient_one = asks("hasty", 5), asks("patient", 9)
+    await settle()
+    with pytest.raises(LimitedError):
+        await hasty
+    late = asks("late", 5)
+    with pytest.raises(LimitedError):
+        await late
+    gate.set()
+    assert (await patient_one).body == b"late"
+    assert heard == [("hasty", 7.0), ("patient", 7.0), ("late", 7.0)]
+
+
+async def test_a_call_that_is_too_late_for_everybody_is_not_made():
+    answers, made = SharedAnswers(lambda: 0.0), []
+
+    async def call(told: shared.OnWait) -> Answer:
+        told(7.0)
+        made.append(1)
+        return Answer(200, {}, b"")
+
+    def on_wait(wait_s: float) -> None:
+        raise LimitedError(wait_s)
+
+    asked = [asyncio.ensure_future(answers.get(KEY, b"a", 10, call, on_wait)) for _ in range(2)]
+    assert all(isinstance(error, LimitedError) for error in await asyncio.gather(*asked, return_exceptions=True))
+    assert made == []

@@ -476,3 +476,23 @@ async def test_a_stream_that_is_closed_before_it_is_opened_asks_nobody(pool):
     client.close()
     await client.open(StreamRequest("POST", "http://127.0.0.1:9/", {}, b"", 60), listener)
     assert listener.heard == []
+
+
+async def test_a_stream_that_is_cancelled_as_it_ends_leaves_its_connection_to_the_next_one(pool):
+    class Ending(Listener):
+        def receive(self, data: bytes) -> None:
+            super().receive(data)
+            opening.cancel()  # as a turn does that has ended
+            stream.finish()
+            self.over.set()
+
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 5\r\n\r\n"
+    async with server(answering(head + b"hello")) as (url, connections):
+        for _ in range(3):  # The first makes the connection, all others come upon it.
+            stream, listener = HttpStream(pool), Ending()
+            opening = asyncio.ensure_future(stream.open(StreamRequest("POST", url, {}, b"{}", 2), listener))
+            async with asyncio.timeout(5):
+                await listener.over.wait()
+            await asyncio.wait([opening])
+            assert (listener.data, pool.idle_count) == (b"hello", 1)
+    assert connections == [1]

@@ -187,6 +187,25 @@ async def test_an_acceptance_is_taken_however_its_bytes_are_cut(head: bytes):
         assert "link" not in heard.headers
 
 
+async def test_what_comes_with_an_acceptance_may_end_the_stream_at_once():
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    client = WebSocketClient()
+
+    class Ending(Heard):
+        def receive(self, data: bytes) -> None:
+            super().receive(data)
+            opening.cancel()  # as a turn does that has ended
+            client.close()
+
+    async with platform(answering(ACCEPTANCE + HI)) as url:
+        heard = Ending()
+        opening = asyncio.ensure_future(client.open(StreamRequest("GET", url, {}, b"", 2), heard))
+        await asyncio.wait([opening])
+    assert heard.events == ["opened", b"Hi"]
+    assert told == []
+
+
 async def test_what_comes_with_an_acceptance_may_be_long():
     many = b"\x81\x7e\x03\xe8" + b"x" * 1_000
     async with platform(answering(ACCEPTANCE + many * 100 + BYE)) as url:

@@ -139,7 +139,7 @@ class House:
     async def sweep(self) -> None:
         """Sweep, and let what that set in motion come to its end."""
         self.store.sweep(self.now_ms)
-        while self.store._preparing is not None:
+        while self.store._preparing is not None or self.store._erasing is not None:
             await asyncio.sleep(0)
 
     async def synced(self) -> None:

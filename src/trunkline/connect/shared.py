@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
+from trunkline.connect.errors import CannotAsk
 from trunkline.connect.http import Answer
 
 MAX_KEPT: Final = 10_000  # bounds what clients that name ever new topics can fill
@@ -16,12 +17,46 @@ _GOOD: Final = range(200, 300)
 Key = tuple[str, str, str]
 
 
+OnWait = Callable[[float], None]
+"""Is told of the seconds that a call has to wait before it is made; raises `CannotAsk` where that is too long."""
+Make = Callable[[OnWait], Awaitable[Answer]]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Somebody who waits for a call, unless that takes too long."""
+
+    on_wait: OnWait
+    gives_up: asyncio.Future[None]
+
+    def hear(self, wait_s: float) -> None:
+        try:
+            self.on_wait(wait_s)
+        except CannotAsk as error:
+            if not self.gives_up.done():
+                self.gives_up.set_exception(error)
+
+
 @dataclass(slots=True)
 class _Flight:
-    """A call under way, or in the queue of its key, and how many wait for what comes of it."""
+    """A call under way, or in the queue of its key, and who waits for what comes of it."""
 
-    task: asyncio.Task[Answer]
-    waiting: int = 0
+    task: asyncio.Task[Answer] | None = None
+    waiters: list[_Waiter] = field(default_factory=list)
+    until: float = 0.0
+    """Until when it waits for its place."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.task is None or self.task.done()
+
+    def wait(self, wait_s: float, now: float) -> None:
+        """Tell all who wait. Raises `CannotAsk` where that is too long for each of them."""
+        self.until = now + wait_s
+        for waiter in self.waiters:
+            waiter.hear(wait_s)
+        if self.waiters and all(waiter.gives_up.done() for waiter in self.waiters):
+            self.waiters[0].gives_up.result()
 
 
 @dataclass(slots=True)
@@ -54,10 +89,11 @@ class SharedAnswers:
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._tasks: set[asyncio.Task[Answer]] = set()  # holds those that were stopped until they have ended
 
-    async def get(self, key: Key, body: bytes | None, fresh_s: float, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def get(self, key: Key, body: bytes | None, fresh_s: float, call: Make, on_wait: OnWait) -> Answer:
         """Return the kept answer to the same `body` if it is good and at most `fresh_s` old, else what a call brings.
 
-        Those who wait for a call take what comes of it, good or bad, and hear what it raises.
+        Those who wait for a call take what comes of it, good or bad, and hear what it raises. Each is told of the time
+        that it waits for its place, and may give up for itself.
         """
         kept = self._kept.setdefault(key, _Kept())
         self._kept.move_to_end(key)
@@ -65,29 +101,44 @@ class SharedAnswers:
         if answer is not None:
             return answer
         flight = kept.flights.get(body)
-        if flight is None or flight.task.done():
-            flight = kept.flights[body] = _Flight(self._take_off(kept, body, call))
-        flight.waiting += 1
+        if flight is None or flight.is_over:
+            flight = kept.flights[body] = _Flight()
+            flight.task = self._take_off(self._fly(kept, body, call, flight))
+        left_s = flight.until - self._clock()
+        if left_s > 0:
+            on_wait(left_s)
+        waiter = _Waiter(on_wait, asyncio.get_running_loop().create_future())
+        flight.waiters.append(waiter)
+        task = cast("asyncio.Task[Answer]", flight.task)
         try:
-            return await asyncio.shield(flight.task)
+            await asyncio.wait((task, waiter.gives_up), return_when=asyncio.FIRST_COMPLETED)
+            if waiter.gives_up.done():
+                waiter.gives_up.result()
+            return task.result()
         finally:
-            flight.waiting -= 1
-            if not flight.waiting:
-                flight.task.cancel()
+            waiter.gives_up.cancel()
+            flight.waiters.remove(waiter)
+            if not flight.waiters:
+                task.cancel()
                 if kept.flights.get(body) is flight:
                     del kept.flights[body]
                 self._forget()
 
-    def _take_off(self, kept: _Kept, body: bytes | None, call: Callable[[], Awaitable[Answer]]) -> asyncio.Task[Answer]:
-        task = asyncio.get_running_loop().create_task(self._fly(kept, body, call), name="shared.call")
+    def _take_off(self, flight: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
+        task = asyncio.get_running_loop().create_task(flight, name="shared.call")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
 
-    async def _fly(self, kept: _Kept, body: bytes | None, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    def _done(self, task: asyncio.Task[Answer]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Whoever still waits hears it; where all have given up nobody does.
+
+    async def _fly(self, kept: _Kept, body: bytes | None, call: Make, flight: _Flight) -> Answer:
         async with kept.lock:
             kept.answer = None  # What the platform holds from here on is not known until the call has an answer.
-            kept.answer = answer = await call()
+            kept.answer = answer = await call(lambda wait_s: flight.wait(wait_s, self._clock()))
             kept.body, kept.at = body, self._clock()
             return answer
 

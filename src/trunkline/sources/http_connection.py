@@ -92,6 +92,10 @@ class Connection(asyncio.Protocol):
             transport.write(request)
         return await self._stale if self._stale is not None else False
 
+    def serves(self, receiver: Receiver | None) -> bool:
+        """Whether it still has something for a receiver; if not, it may serve another one by now."""
+        return receiver is not None and self._receiver is receiver
+
     def drain(self) -> None:
         """The receiver has all it wants. Read the rest of the body, if it is short and comes soon."""
         self._receiver = None

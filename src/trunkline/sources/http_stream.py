@@ -81,6 +81,7 @@ class HttpStream:
     def __init__(self, pool: HttpPool) -> None:
         self._pool = pool
         self._connection: Connection | None = None
+        self._receiver: Receiver | None = None
         self._limit: asyncio.Timeout | None = None  # of the connection that is under way
         self._given_up = False
 
@@ -88,6 +89,7 @@ class HttpStream:
         """Send the request on an idle connection or a fresh one, and hand the answer to the receiver."""
         if self._given_up:
             return
+        self._receiver = receiver
         parts = urlsplit(request.url)
         scheme, host = parts.scheme, parts.hostname or ""
         origin = (scheme, host, parts.port or (443 if scheme == "https" else 80))
@@ -134,7 +136,7 @@ class HttpStream:
 
     def finish(self) -> None:
         """Let the body run out, and keep the connection where that happens soon."""
-        if self._connection is not None:
+        if self._connection is not None and self._connection.serves(self._receiver):
             self._connection.drain()
 
     def close(self) -> None:
@@ -142,7 +144,7 @@ class HttpStream:
         self._given_up = True
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
-        if self._connection is not None:
+        if self._connection is not None and self._connection.serves(self._receiver):
             self._connection.abort()
 
 

@@ -206,7 +206,8 @@ class Handshake(asyncio.BufferedProtocol):
             room[:size] = data[:size]
             self._link.buffer_updated(size)
             data = data[size:]
-        self._answer.set_result(None)
+        if not self._answer.done():  # else what came with the answer ended the turn already
+            self._answer.set_result(None)
 
     def _fault(self, accept: str, subprotocols: list[str]) -> str:
         """Return what RFC 6455 section 4.1 does not allow in a 101; empty where all is well."""

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
@@ -69,7 +68,7 @@ class DurableStore:
         self._tell = tell
         self._executor = executor
         self._writer, self._readers, self._disk = executor(1), executor(4), executor(2)
-        self._held = Held(lambda segment: self._writer.submit(self._drop, segment))
+        self._held = Held(self._let_drop)
         self._shelf = Shelf(journal, archive, self._read)
         self._forgetting: dict[str, str] = {}  # whose turns they are; see `forget`
         self._owed = Archiving(journal, archive, self._writer, find=self._to_keep, archived=self._archived, tell=tell)
@@ -80,6 +79,7 @@ class DurableStore:
         self._appending = Appending(journal, self._held, clock=clock, tell=tell, syncs=settings.durability == "disk")
         self._expired_s = float("-inf")
         self._preparing: asyncio.Future[None] | None = None
+        self._erasing: asyncio.Future[None] | None = None
         self._expiring: Future[None] | None = None
         self._closed = False
 
@@ -200,6 +200,11 @@ class DurableStore:
         if self._appending.begin(laid_out=isinstance(error, TimeoutError)):  # A disk that hangs would stop the loop.
             self._journal.give_up()
         self._audience.lose(turns)
+
+    def _let_drop(self, segment: int) -> None:
+        """Have a segment removed; once closed, the next start does that."""
+        if not self._closed:
+            self._writer.submit(self._drop, segment)
 
     def _drop(self, segment: int) -> None:
         """Remove a segment; runs in a thread."""
@@ -322,6 +327,9 @@ class DurableStore:
             is_old = self._journal.is_used and now_s - self._appending.begun_s >= oldest_s
             self._preparing = asyncio.ensure_future(self._prepare(begins=is_old or bool(self._appending.fault)))
             self._preparing.add_done_callback(self._prepared)
+        if self._erasing is None and self._forgetting:
+            self._erasing = asyncio.ensure_future(self._forget(dict(self._forgetting)))
+            self._erasing.add_done_callback(self._erased)
         before_ms = now_ms - self._retention_ms
         self._shelf.expire(before_ms)
         if now_s - self._expired_s >= EXPIRE_EVERY_S and (self._expiring is None or self._expiring.done()):
@@ -329,28 +337,26 @@ class DurableStore:
             self._expiring = self._writer.submit(self._expire, before_ms, now_ms)
 
     async def _prepare(self, *, begins: bool) -> None:
-        """Lay out the next segment, begin it if that is due, and see whether a disk that failed syncs again.
-
-        What could not be forgotten is tried again, whatever becomes of that.
-        """
+        """Lay out the next segment, begin it if that is due, and see whether a disk that failed syncs again."""
         number = self._journal.number
-        try:
-            await self._in(self._disk, self._journal.prepare, at_once=begins)
-            if begins and self._journal.number == number:
-                self._appending.begin(laid_out=True)
-            if self._appending.fault and self._syncing is not None:
-                await self._in(self._disk, self._journal.sync, self._journal.current())
-                self._appending.fault = ""
-        finally:
-            if self._forgetting:
-                with suppress(Overloaded):  # It was told.
-                    await self._forget(dict(self._forgetting))
+        await self._in(self._disk, self._journal.prepare, at_once=begins)
+        if begins and self._journal.number == number:
+            self._appending.begin(laid_out=True)
+        if self._appending.fault and self._syncing is not None:
+            await self._in(self._disk, self._journal.sync, self._journal.current())
+            self._appending.fault = ""
 
     def _prepared(self, preparing: asyncio.Future[None]) -> None:
         self._preparing = None
         error = None if preparing.cancelled() else preparing.exception()
         if error is not None:
             self._appending.failed(error, "store.prepare")
+
+    def _erased(self, erasing: asyncio.Future[None]) -> None:
+        self._erasing = None
+        error = None if erasing.cancelled() else erasing.exception()
+        if error is not None and not isinstance(error, Overloaded):  # Those were told.
+            self._appending.failed(error, "store.forget")
 
     def _expire(self, before_ms: int, now_ms: int) -> None:
         """Let go of what is past its retention; runs in a thread."""
