@@ -777,13 +777,6 @@ async def test_a_fault_in_what_the_sweep_prepares_is_told_and_does_not_end_it(ho
 # Level disk
 
 
-@pytest.fixture
-async def synced(tmp_path):
-    async with House(tmp_path, durability="disk") as house:
-        house.syncer.held = True
-        yield house
-
-
 async def test_nothing_is_shown_before_it_is_on_the_disk(synced):
     turn = synced.begin(1, "a")
     assert turn.visible == 0

@@ -38,20 +38,6 @@ HEADER = 16
 HEAD = 45
 
 
-@pytest.fixture
-def disk():
-    return FaultyDisk()
-
-
-@pytest.fixture
-def journal(tmp_path, disk):
-    journal = Journal(tmp_path, disk, segment_bytes=SMALL)
-    journal.begin()
-    yield journal
-    disk.is_mended()
-    journal.end()
-
-
 class NoRoom(Disk):
     """A disk that has room for files of so many bytes and no more."""
 

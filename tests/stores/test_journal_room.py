@@ -18,20 +18,6 @@ from trunkline.stores.journal import BLOCK_BYTES, SEGMENT_BYTES, Journal
 from trunkline.stores.segment import HEAD_BYTES, HEADER_BYTES, Batch
 
 
-@pytest.fixture
-def disk():
-    return FaultyDisk()
-
-
-@pytest.fixture
-def journal(tmp_path, disk):
-    journal = Journal(tmp_path, disk, segment_bytes=SMALL)
-    journal.begin()
-    yield journal
-    disk.is_mended()
-    journal.end()
-
-
 def test_a_segment_that_is_laid_out_is_gone_on_in_without_asking_the_disk(journal, disk):
     with pytest.raises(OSError, match="no segment is laid out"):
         journal.go_on()

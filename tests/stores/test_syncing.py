@@ -16,49 +16,42 @@ from trunkline.stores.syncing import LIMIT_S
 A, B = Delta("a", 0), Delta("b", 0)
 
 
-@pytest.fixture
-async def house(tmp_path):
-    async with House(tmp_path, durability="disk") as house:
-        house.syncer.held = True
-        yield house
-
-
-async def test_a_turn_that_was_written_while_a_sync_ran_that_failed_is_lost_as_well_and_ends(house):
-    one, other = house.begin(1, "a"), house.begin(2, "b")
-    await house.synced()
-    house.say(one, Delta("lost", 0))
-    await house.syncer.is_given()
-    house.say(other, Delta("lost as well", 0), Ended("completed", "stop", "stop"))
-    house.disk.fails = {"sync": errno.EIO}
-    house.syncer.step()
-    house.disk.is_mended()
+async def test_a_turn_that_was_written_while_a_sync_ran_that_failed_is_lost_as_well_and_ends(synced):
+    one, other = synced.begin(1, "a"), synced.begin(2, "b")
+    await synced.synced()
+    synced.say(one, Delta("lost", 0))
+    await synced.syncer.is_given()
+    synced.say(other, Delta("lost as well", 0), Ended("completed", "stop", "stop"))
+    synced.disk.fails = {"sync": errno.EIO}
+    synced.syncer.step()
+    synced.disk.is_mended()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    house.tick()
-    assert house.journal.number == 2, "of the first segment it is not known what is on the disk"
-    await house.synced()
+    synced.tick()
+    assert synced.journal.number == 2, "of the first segment it is not known what is on the disk"
+    await synced.synced()
     assert (shown(one), shown(other)) == ([A, LOST], [B, LOST])
     assert one.ended
     assert other.ended
 
 
 @pytest.mark.parametrize(("seconds", "is_given_up"), [(LIMIT_S - 1, False), (LIMIT_S + 1, True)])
-async def test_a_sync_is_given_up_after_its_time_and_not_before(house, monkeypatch, seconds, is_given_up):
-    turn = house.begin(1, "a")
-    await house.syncer.is_given()
+async def test_a_sync_is_given_up_after_its_time_and_not_before(synced, monkeypatch, seconds, is_given_up):
+    turn = synced.begin(1, "a")
+    await synced.syncer.is_given()
     loop = asyncio.get_running_loop()
     now = loop.time()
     monkeypatch.setattr(loop, "time", lambda: now + seconds)
-    house.store.sweep(house.now_ms)
-    house.tick()
+    synced.store.sweep(synced.now_ms)
+    synced.tick()
     assert (turn.state is State.ENDED) is is_given_up
 
 
-async def test_the_end_that_a_recovery_gives_is_on_the_disk_before_it_is_shown(house):
-    turn = house.begin(1, "a")
-    await house.synced()
-    house.kill()
-    async with House(house.folder, house.archive, durability="disk") as after:
+async def test_the_end_that_a_recovery_gives_is_on_the_disk_before_it_is_shown(synced):
+    turn = synced.begin(1, "a")
+    await synced.synced()
+    synced.kill()
+    async with House(synced.folder, synced.archive, durability="disk") as after:
         calls = after.disk.calls
         assert calls[::-1].index("sync") < calls[::-1].index("write")
         found = await after.store.find(turn_id(1))
